@@ -1,0 +1,80 @@
+/* run.h - a run's state: what its journal folds to. fold() is pure; folding the whole journal from nothing gives
+ * exactly the stored projection.
+ * Thread: a Run is built and changed by one thread; once shared (run cache) it is never changed again: copy first. */
+#ifndef FLOWOPS_DOMAIN_RUN_H
+#define FLOWOPS_DOMAIN_RUN_H
+
+#include "domain/event.h"
+
+#define STEP_OUTPUTS_MAX_BYTES (64 * 1024)
+#define RUN_OUTPUTS_MAX_BYTES (256 * 1024)
+#define RUN_INPUTS_MAX_BYTES (64 * 1024)
+#define RUN_ERROR_MAX_BYTES 4096 /* of an error text that is kept, cut at a character */
+
+typedef struct {
+    Id step_id;
+    StepStatus status;
+    int64_t attempt; /* 0 before the first */
+    char *error;
+    int64_t started_at, completed_at; /* INSTANT_NONE before */
+    char *outputs_json;
+} StepState;
+
+typedef struct {
+    CommandKind command; /* COMMAND_NONE: nothing is pending */
+    Id command_id;
+    int64_t requested_at;
+    int64_t seq; /* of the event that requested it */
+} PendingCommand;
+
+/* How much is still to come. */
+typedef enum {
+    PHASE_OPEN,    /* the run has not ended */
+    PHASE_ENDING,  /* ended, some steps are not terminal yet */
+    PHASE_SETTLED, /* ended, every step is terminal */
+} RunPhase;
+
+typedef struct {
+    Id id, flow_id, owner;
+    char *triggered_by;
+    int64_t flow_version;
+    TextMap labels, inputs;
+    char *request_digest;
+
+    int64_t seq; /* of the last event folded; 0: nothing yet */
+    RunStatus status;
+    char *error;
+    int64_t created_at, updated_at; /* timestamps of the first event; of the newest fact folded (never goes back) */
+    int64_t started_at, completed_at;
+    PendingCommand pending;
+
+    int64_t generation;    /* from 1 */
+    int64_t handed_over_seq; /* seq of the creation or of the last hand-over: older unpublished commands are superseded */
+    /* The last flow status taken in this generation; INSTANT_NONE when none was. */
+    int64_t last_flow_status_at;
+    Origin last_flow_origin;
+    int64_t ended_at; /* wall time of the terminal flow status event's timestamp; INSTANT_NONE */
+
+    StepState *steps; /* flattened, definition order */
+    size_t n_steps;
+    size_t n_open_steps;       /* not terminal */
+    size_t outputs_size_bytes; /* of all steps together */
+} Run;
+
+Run *run_new(void); /* seq 0: the state before RUN_CREATED */
+Run *run_copy(const Run *run);
+void run_free(Run *run);
+StepState *run_find_step(const Run *run, const char *step_id); /* NULL when unknown */
+RunPhase run_phase(const Run *run);
+
+/* Folds the next event. False (the run untouched) when it is not the next: seq is not run->seq + 1, a second creation,
+ * another run's id, an unknown step. That is a broken journal, never an answer to input. */
+MUST_CHECK bool run_fold(Run *run, const Event *event, GError **error);
+
+/* Appends the contract's run detail. `outputs` and `steps` come last: the first *returned* bytes of what was appended,
+ * plus "}", are the run summary (so a store keeps one text for both). */
+size_t run_encode_detail(const Run *run, GString *out);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Run, run_free)
+
+#endif

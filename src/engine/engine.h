@@ -1,0 +1,32 @@
+/* engine.h - runs flows: commands in, status events out, nothing kept. Knows no store and no service: all it knows of a
+ * run came in EXECUTION_START.
+ * Thread: engine_start/stop from main; inside, one engine thread owns every run and timer, one pump thread reads the bus.
+ * Owner: app. */
+#ifndef FLOWOPS_ENGINE_ENGINE_H
+#define FLOWOPS_ENGINE_ENGINE_H
+
+#include "base/clock.h"
+#include "bus/bus.h"
+
+#define ENGINE_MAX_PARALLEL_STEPS 64 /* steps of one run that run at once: default of ENGINE_MAX_PARALLEL_STEPS */
+
+typedef struct Engine Engine;
+
+typedef struct {
+    size_t max_parallel_steps; /* of one run */
+} EngineOptions;
+
+/* Starts the threads and announces the engine on execution.status (ENGINE_STATUS). */
+MUST_CHECK Engine *engine_start(Bus *bus, const Clock *clock, const EngineOptions *options, GError **error);
+
+/* Abandons what runs without a word (the service hands it over) and joins the threads. NULL is fine.
+ * bus_shutdown() must have been called, so that nothing blocks. */
+void engine_stop(Engine *engine);
+
+typedef struct {
+    size_t n_runs, n_steps_running;
+    int64_t n_steps_done;
+} EngineLoad;
+EngineLoad engine_load(Engine *engine);
+
+#endif

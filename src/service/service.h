@@ -1,0 +1,157 @@
+/* service.h - the use cases: flows, runs and what watches over them. HTTP asks through ServiceCalls, engines through the
+ * bus, both meet in the writer, which decides, appends, answers.
+ * Thread: service_submit() and service_find_run(): any, never blocking (loops call them). The rest: main.
+ * Owner: app. A ServiceCall belongs to its maker, is borrowed by the service from a successful submit until `done`. */
+#ifndef FLOWOPS_SERVICE_SERVICE_H
+#define FLOWOPS_SERVICE_SERVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "bus/bus.h"
+#include "domain/fault.h"
+#include "domain/flow.h"
+#include "domain/run.h"
+#include "hub/hub.h"
+#include "store/store.h"
+
+typedef struct Service Service;
+
+typedef struct {
+    bool has_engine;               /* an engine of ours is on the local bus: hand over what an earlier process left */
+    int64_t max_open_runs;         /* a start beyond this is refused with 503: MAX_OPEN_RUNS */
+    size_t cache_bytes;            /* run cache bound */
+    size_t n_readers;              /* store reader threads */
+    int64_t command_resend_ms;     /* COMMAND_RESEND_SECONDS */
+} ServiceOptions;
+
+/* Starts writer, readers, relay, intake and sweeper. Reads which runs were open before it returns, so that doors may
+ * open then; their hand-over goes on in the background. */
+MUST_CHECK Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, const ServiceOptions *options,
+                                  GError **error);
+/* No more calls are taken (BUSY); what was taken is finished and answered; threads are joined. Call bus_shutdown()
+ * between the two: first service_close_doors(), then bus_shutdown(), then service_stop(). */
+void service_close_doors(Service *service);
+void service_stop(Service *service);
+
+/* ---- calls ---- */
+
+typedef enum {
+    /* writer */
+    CALL_CREATE_FLOW, /* flow */
+    CALL_UPDATE_FLOW, /* flow_id body precondition */
+    CALL_DELETE_FLOW, /* flow_id is_forced precondition */
+    CALL_START_RUN,   /* flow_id start */
+    CALL_COMMAND_RUN, /* run_id command is_forced precondition */
+    /* readers */
+    CALL_GET_FLOW,    /* flow_id */
+    CALL_LIST_FLOWS,  /* query */
+    CALL_GET_RUN,     /* run_id */
+    CALL_LIST_RUNS,   /* query */
+    CALL_READ_EVENTS, /* run_id after limit */
+} CallKind;
+
+typedef enum {
+    RESULT_OK,                  /* data holds the payload, where there is one */
+    RESULT_NOTHING_TO_DO,       /* a command that is already so or already pending: 200 */
+    RESULT_INVALID,             /* faults */
+    RESULT_NOT_FOUND,
+    RESULT_CONFLICT,
+    RESULT_PRECONDITION_FAILED,
+    RESULT_BUSY,                /* a bound was reached, nothing happened */
+    RESULT_UNAVAILABLE,         /* the store is down, nothing happened */
+    RESULT_UNKNOWN,             /* the store failed in the middle: may have taken effect */
+    RESULT_INTERNAL,
+} CallResult;
+
+/* If-Match: strong comparison with a version or seq (RFC 9110, 13.1.1). */
+typedef struct {
+    bool is_set;
+    bool is_any;      /* `*` */
+    int64_t *tags;    /* the tags that could be ours; others match nothing */
+    size_t n_tags;
+} Precondition;
+
+/* An immutable view of a run: what GET status and a stream's snapshot show. Shared by reference count. */
+typedef struct {
+    Id run_id, flow_id, owner;
+    RunStatus status;
+    RunPhase phase;
+    int64_t seq;
+    int64_t ended_monotonic_ms; /* when the terminal status was appended by this process; 0: before, or not ended */
+    const char *detail;         /* run detail, JSON */
+    size_t detail_size;
+    const Run *run;             /* the folded state; NULL when only the document was read */
+    int ref_count;              /* atomic */
+} RunView;
+RunView *run_view_ref(RunView *view);
+void run_view_unref(RunView *view);
+
+typedef struct ServiceCall ServiceCall;
+struct ServiceCall {
+    CallKind kind;
+    void (*done)(ServiceCall *call); /* called once, on a thread of the service; must not block */
+    void *arg;                       /* the maker's */
+
+    /* in; owned by the call */
+    Id caller;                       /* the user */
+    Id flow_id, run_id;
+    Flow *flow;                      /* CREATE_FLOW: validated on the caller's side */
+    JsonValue *body;                 /* UPDATE_FLOW */
+    Precondition precondition;
+    CommandKind command;
+    bool is_forced;
+    struct {
+        char *triggered_by;          /* NULL: the caller */
+        TextMap labels, inputs;
+        char *idempotency_key;       /* NULL: none */
+        char *request_digest;        /* with a key: equal for equal bodies */
+    } start;
+    struct {                         /* owned copies behind query's pointers */
+        Id flow_id, step_id;
+        RunStatus status;
+        char *triggered_by, *label_name, *label_value;
+        ListPosition after;
+    } query_text;
+    ListQuery query;
+    int64_t after;                   /* READ_EVENTS */
+    size_t limit;
+
+    /* out */
+    CallResult result;
+    char *message;                   /* for a person; NULL with RESULT_OK */
+    Faults *faults;                  /* RESULT_INVALID */
+    GString *data;                   /* JSON payload: summary, detail, array; NULL: none */
+    int64_t tag;                     /* version or seq behind the ETag; 0: none */
+    RunView *view;                   /* GET_RUN and COMMAND_RUN */
+    JournalPage *journal;            /* READ_EVENTS */
+    ListPage *list;                  /* LIST_* */
+};
+
+ServiceCall *service_call_new(CallKind kind, void (*done)(ServiceCall *call), void *arg);
+void service_call_free(ServiceCall *call); /* frees everything in and out */
+
+/* BUSY: a queue is full or the doors are closed; `done` is not called. */
+MUST_CHECK bool service_submit(Service *service, ServiceCall *call, GError **error);
+
+/* The cached view, or NULL: then CALL_GET_RUN reads it. Never waits for the store. Only with a store whose one writer is
+ * this process; otherwise always NULL. */
+RunView *service_find_run(Service *service, const char *run_id);
+
+/* ---- health and figures ---- */
+
+typedef struct {
+    bool is_store_up, is_bus_up, is_accepting;
+    size_t n_writes_queued, n_reads_queued;
+    int64_t n_open_runs, n_commits, n_appends, n_events_appended;
+    int64_t n_statuses_ignored, n_dead_letters;
+    int64_t n_commands_published;
+    size_t n_runs_cached;
+    size_t cache_size_bytes;
+} ServiceHealth;
+ServiceHealth service_health(Service *service);
+
+#endif

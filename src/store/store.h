@@ -1,0 +1,191 @@
+/* store.h - flows, runs and their journals; the port the service layer writes to.
+ * Thread: writer for store_write(); writer, reader and bus for reads (calls block on disk or network); never an HTTP
+ * loop. Owner: app opens and closes the one Store; everyone else borrows it.
+ * The journal is the truth: appending (run, seq) and (flow, version) are unique inserts; a projection is written in the
+ * same step and never goes back. */
+#ifndef FLOWOPS_STORE_STORE_H
+#define FLOWOPS_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/id.h"
+#include "domain/flow.h"
+#include "domain/run.h"
+
+typedef struct Store Store;
+
+/* Opens (creates, migrates) the SQLite store in data_dir/flowops.db and holds data_dir/flowops.lock for as long as it is
+ * open. CONFLICT: another process holds it (the message names it). INVALID: a corrupt, foreign or newer file; nothing was
+ * touched. UNAVAILABLE: no permission, no disk. */
+MUST_CHECK Store *store_open_sqlite(const char *data_dir, const Clock *clock, GError **error);
+/* Fails the Nth call of a method, before or after its effect, for tests; takes `inner`. See store_fault.h. */
+void store_close(Store *store); /* NULL is fine; no call may be under way */
+
+/* ---- writing ---- */
+
+/* A run's document: what lists filter and order by, and the whole detail as text. */
+typedef struct {
+    Id run_id, flow_id, owner;
+    RunStatus status;
+    RunPhase phase;
+    const char *triggered_by;
+    const char *created_by, *updated_by;
+    int64_t created_at, updated_at;
+    int64_t seq;
+    int64_t flow_version;
+    CommandKind pending;   /* COMMAND_NONE: nothing is pending */
+    int64_t pending_at;    /* when it was requested; INSTANT_NONE */
+    const char *detail;    /* run_encode_detail() */
+    size_t detail_size;
+    size_t summary_size;   /* what run_encode_detail() returned */
+    const TextMap *labels; /* written with the first append only; they never change */
+} RunRow;
+
+/* The next events of one run: one record, all or nothing. */
+typedef struct {
+    int64_t first_seq;
+    int64_t n_events;
+    const char *events; /* event_encode() texts, each ended by '\n' */
+    size_t events_size;
+    const RunRow *row;  /* the projection that includes them */
+    /* Seqs among them that order a message (creation, command, hand-over), to be published by the relay. */
+    const int64_t *command_seqs;
+    size_t n_commands;
+    bool supersedes_commands; /* a hand-over: what this run still had to publish is dropped */
+} RunAppend;
+
+typedef enum { WRITE_RUN, WRITE_FLOW, WRITE_PUBLISHED } WriteKind;
+
+typedef enum {
+    WRITTEN,         /* durable */
+    WRITE_CONFLICT,  /* another writer was first: reload and decide again */
+    WRITE_NOTHING,   /* did not happen; may be tried again */
+    WRITE_UNKNOWN,   /* may have happened; settle it by reading before trying again */
+} WriteOutcome;
+
+typedef struct {
+    WriteKind kind;
+    union {
+        RunAppend run;
+        const Flow *flow;    /* WRITE_FLOW: this version; CONFLICT when it exists */
+        int64_t outbox_id;   /* WRITE_PUBLISHED: this entry is on the bus; forgetting it twice is fine */
+    };
+    WriteOutcome ret_outcome;
+} StoreWrite;
+
+/* Writes a group and makes it durable with one flush. At most one WRITE_RUN per run. True: every outcome is WRITTEN or
+ * CONFLICT. False: UNAVAILABLE or UNKNOWN, and each write's own outcome says what is known of it.
+ * The store accepts the next call whatever happened in this one. */
+MUST_CHECK bool store_write(Store *store, StoreWrite *writes, size_t n_writes, GError **error);
+
+/* ---- reading: what was durable when the call began is included ---- */
+
+/* version 0: the newest (which may be a deletion). NOT_FOUND. */
+MUST_CHECK Flow *store_get_flow(Store *store, const char *flow_id, int64_t version, GError **error);
+
+typedef struct {
+    Id run_id, flow_id, owner;
+    RunStatus status;
+    RunPhase phase;
+    int64_t seq;
+    char *detail;
+    size_t detail_size;
+} RunDocument;
+void run_document_free(RunDocument *document);
+
+/* NOT_FOUND. */
+MUST_CHECK RunDocument *store_get_run(Store *store, const char *run_id, GError **error);
+
+typedef struct {
+    int64_t seq;
+    const char *text; /* within the page, '\0' ended */
+    size_t size;
+} JournalEntry;
+
+typedef struct {
+    JournalEntry *entries; /* oldest first, without a gap */
+    size_t n_entries;
+    bool has_more;
+    GPtrArray *texts; /* owns */
+} JournalPage;
+void journal_page_free(JournalPage *page);
+
+/* Events with seq > after, at most max_entries (1-1000) and about max_bytes of text (but at least one event). An empty
+ * page when there is none; NOT_FOUND is not checked here. */
+MUST_CHECK JournalPage *store_read_journal(Store *store, const char *run_id, int64_t after, size_t max_entries,
+                                           size_t max_bytes, GError **error);
+
+/* The place in a list: everything after (created_at, id) in the order newest created_at first, then by id. */
+typedef struct {
+    int64_t created_at;
+    Id id;
+} ListPosition;
+
+typedef struct {
+    const char *owner;          /* always set */
+    const char *flow_id;        /* the rest are filters; NULL or INSTANT_NONE: any (flows use owner only) */
+    const char *step_id;        /* runs of flows that have, or had, this step */
+    const RunStatus *status;
+    const char *triggered_by;
+    const char *label_name, *label_value; /* value NULL: any value */
+    int64_t from, to;           /* created_at >= from, < to */
+    const ListPosition *after;  /* cursor, or NULL */
+    int64_t skip;               /* page * size; 0 with a cursor */
+    size_t limit;               /* 1-200 */
+    bool wants_total;
+} ListQuery;
+
+typedef struct {
+    char *json; /* flow summary or run summary */
+    size_t size;
+    ListPosition position;
+} ListItem;
+
+typedef struct {
+    ListItem *items;
+    size_t n_items;
+    bool has_more;
+    int64_t total; /* -1 unless asked for */
+} ListPage;
+void list_page_free(ListPage *page);
+
+MUST_CHECK ListPage *store_list_flows(Store *store, const ListQuery *query, GError **error);
+MUST_CHECK ListPage *store_list_runs(Store *store, const ListQuery *query, GError **error);
+
+/* Runs of a flow whose phase is PHASE_OPEN. flow_id NULL: of all flows. */
+MUST_CHECK bool store_count_open_runs(Store *store, const char *flow_id, int64_t *ret_n, GError **error);
+
+/* Ids of runs in this phase (PHASE_OPEN or PHASE_ENDING), ordered by id, after `after` ("" from the start).
+ * requested_before != INSTANT_NONE: only those with a command pending since before then. */
+MUST_CHECK bool store_list_runs_in_phase(Store *store, RunPhase phase, int64_t requested_before, const char *after,
+                                         size_t limit, Id *ret_ids, size_t *ret_n, GError **error);
+
+/* Ids of open runs whose flow was deleted by force and that no stop is pending for, the same way. */
+MUST_CHECK bool store_list_runs_to_stop(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                        GError **error);
+
+/* Commands that no WRITE_PUBLISHED has named, in the order they were appended, after outbox id `after` (0: the first). */
+typedef struct {
+    int64_t outbox_id;
+    Id run_id;
+    int64_t seq;
+} OutboxEntry;
+MUST_CHECK bool store_read_outbox(Store *store, int64_t after, size_t limit, OutboxEntry *ret_entries, size_t *ret_n,
+                                  GError **error);
+
+/* 32 bytes made when the store was created, the same for everyone who opens it: signs list cursors. */
+const unsigned char *store_secret(Store *store);
+
+/* True when the store would answer now (a trivial read). */
+MUST_CHECK bool store_check(Store *store, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(RunDocument, run_document_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(JournalPage, journal_page_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ListPage, list_page_free)
+
+#endif
