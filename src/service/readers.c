@@ -1,0 +1,114 @@
+/* Reader threads: what has to be read from the store is read here, so that no HTTP loop ever waits for a disk. */
+#include "service/service_internal.h"
+
+#include <string.h>
+
+static void fail(ServiceCall *call, CallResult result, const char *message)
+{
+    call->result = result;
+    g_free(call->message);
+    call->message = g_strdup(message);
+}
+
+static void fail_with(Service *service, ServiceCall *call, const GError *error)
+{
+    if (error->code != FLOWOPS_NOT_FOUND)
+        service_note_store(service, error);
+    fail(call, call_result_of(error), error->message);
+}
+
+static void get_flow(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = service_load_flow(service, call->flow_id.text, 0, &error);
+    if (flow == NULL && error->code != FLOWOPS_NOT_FOUND) {
+        fail_with(service, call, error);
+        return;
+    }
+    if (flow == NULL || flow->is_deleted || strcmp(flow->owner.text, call->caller.text) != 0) {
+        g_autofree char *message = g_strdup_printf("no flow %s", call->flow_id.text);
+        fail(call, RESULT_NOT_FOUND, message);
+        return;
+    }
+    call->data = g_string_sized_new(flow->steps_json_size + 512);
+    flow_encode_detail(flow, call->data);
+    call->tag = flow->version;
+}
+
+/* The caller's run; somebody else's does not exist. */
+static RunView *load_own_run(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    RunView *view = service_load_document(service, call->run_id.text, &error);
+    if (view == NULL && error->code != FLOWOPS_NOT_FOUND) {
+        fail_with(service, call, error);
+        return NULL;
+    }
+    if (view == NULL || strcmp(view->owner.text, call->caller.text) != 0) {
+        run_view_unref(view);
+        g_autofree char *message = g_strdup_printf("no run %s", call->run_id.text);
+        fail(call, RESULT_NOT_FOUND, message);
+        return NULL;
+    }
+    return view;
+}
+
+static void get_run(Service *service, ServiceCall *call)
+{
+    call->view = load_own_run(service, call);
+    if (call->view != NULL)
+        call->tag = call->view->seq;
+}
+
+static void list(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    call->list = call->kind == CALL_LIST_FLOWS ? store_list_flows(service->store, &call->query, &error)
+                                               : store_list_runs(service->store, &call->query, &error);
+    if (call->list == NULL)
+        fail_with(service, call, error);
+}
+
+static void read_events(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    call->view = load_own_run(service, call);
+    if (call->view == NULL)
+        return;
+    call->journal = store_read_journal(service->store, call->run_id.text, call->after, call->limit,
+                                       BUS_MAX_MESSAGE_BYTES, &error);
+    if (call->journal == NULL)
+        fail_with(service, call, error);
+}
+
+static void serve(Service *service, ServiceCall *call)
+{
+    call->result = RESULT_OK;
+    switch (call->kind) {
+    case CALL_GET_FLOW:
+        get_flow(service, call);
+        break;
+    case CALL_GET_RUN:
+        get_run(service, call);
+        break;
+    case CALL_LIST_FLOWS:
+    case CALL_LIST_RUNS:
+        list(service, call);
+        break;
+    case CALL_READ_EVENTS:
+        read_events(service, call);
+        break;
+    default:
+        g_assert_not_reached(); /* the writer's */
+    }
+    call->done(call);
+}
+
+void reader_main(void *arg)
+{
+    Service *service = arg;
+    void *call;
+    size_t n;
+    while (queue_pop(service->reads, &call, 1, -1, &n) == QUEUE_OK)
+        serve(service, call);
+}

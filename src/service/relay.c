@@ -1,0 +1,226 @@
+/* The relay publishes what the journal ordered: it follows the outbox in the order of appending, so no command of a run
+ * appears before an earlier one, and forgets an entry only when the bus has it. A crash in between repeats a message,
+ * with the same commandId. */
+#include "service/service_internal.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "domain/message.h"
+
+#define RELAY_BATCH 256
+#define RELAY_BATCH_BYTES (8 * 1024 * 1024) /* START carries whole definitions: a batch ends early at this */
+#define RELAY_RETRY_MS 200
+#define RELAY_POLL_MS 1000 /* a lost ring costs no more than this */
+#define PUBLISH_TIMEOUT_MS 1000
+
+typedef struct {
+    Service *service;
+    Bell latch;
+    int64_t cursor; /* the last outbox entry that is on the bus */
+    GPtrArray *messages;
+    size_t size_bytes;
+    int64_t resent_at; /* monotonic ms of the last look for unanswered commands */
+} Relay;
+
+static void message_free(void *message)
+{
+    bus_message_free(message);
+}
+
+static void add_message(Relay *relay, const Run *run, const Flow *flow, CommandKind command, const Id *command_id,
+                        int64_t timestamp, int64_t seq)
+{
+    g_autoptr(GString) text = g_string_sized_new(flow != NULL ? flow->steps_json_size + 512 : 320);
+    command_message_encode(run, flow, command, command_id, timestamp, seq, text);
+    g_ptr_array_add(relay->messages, bus_message_new(run->id.text, text->str, text->len));
+    relay->size_bytes += text->len;
+}
+
+/* The event behind an outbox entry, from the journal. */
+static Event *read_event(Service *service, const char *run_id, int64_t seq, GError **error)
+{
+    g_autoptr(JournalPage) page = store_read_journal(service->store, run_id, seq - 1, 1, 1, error);
+    if (page == NULL)
+        return NULL;
+    if (page->n_entries == 0 || page->entries[0].seq != seq) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INTERNAL, "no event %" G_GINT64_FORMAT " in run %s", seq, run_id);
+        return NULL;
+    }
+    return event_decode(page->entries[0].text, page->entries[0].size, error);
+}
+
+/* START of a creation or a hand-over. After a hand-over the command that is pending is said again; START then brings a
+ * seq below it, so that the engine takes it. */
+static bool add_start(Relay *relay, const Run *run, const Event *event, GError **error)
+{
+    g_autoptr(Flow) flow = service_load_flow(relay->service, run->flow_id.text, run->flow_version, error);
+    if (flow == NULL)
+        return false;
+    const PendingCommand *pending = &run->pending;
+    bool says_again = event->type == EVENT_HANDED_OVER && pending->command != COMMAND_NONE &&
+                      pending->command != COMMAND_START && pending->seq < event->seq;
+    int64_t seq = says_again ? pending->seq - 1 : event->seq;
+    add_message(relay, run, flow, COMMAND_START, &event->command_id, event->timestamp, seq);
+    if (says_again)
+        add_message(relay, run, NULL, pending->command, &pending->command_id, pending->requested_at, pending->seq);
+    return true;
+}
+
+static bool add_entry(Relay *relay, const OutboxEntry *entry, GError **error)
+{
+    g_autoptr(GError) load_error = NULL;
+    RunView *view = service_load_run(relay->service, entry->run_id.text, &load_error);
+    if (view == NULL) {
+        g_propagate_error(error, g_steal_pointer(&load_error));
+        return false;
+    }
+    const Run *run = view->run;
+    bool is_added = true;
+    if (entry->seq < run->handed_over_seq) {
+        /* the hand-over says it all, in a later entry */
+    } else {
+        g_autoptr(Event) event = read_event(relay->service, entry->run_id.text, entry->seq, error);
+        if (event == NULL)
+            is_added = false;
+        else if (event->command == COMMAND_START)
+            is_added = add_start(relay, run, event, error);
+        else
+            add_message(relay, run, NULL, event->command, &event->command_id, event->timestamp, event->seq);
+    }
+    run_view_unref(view);
+    return is_added;
+}
+
+/* Waits until the bus has them all. False: the service is stopping. */
+static bool publish(Relay *relay)
+{
+    Service *service = relay->service;
+    size_t n_done = 0;
+    while (n_done < relay->messages->len) {
+        g_autoptr(GError) error = NULL;
+        size_t n = 0;
+        bool is_done = bus_publish_commands(service->bus, (BusMessage *const *)relay->messages->pdata + n_done,
+                                            relay->messages->len - n_done, PUBLISH_TIMEOUT_MS, &n, &error);
+        n_done += n;
+        atomic_fetch_add(&service->n_commands_published, (int_fast64_t)n);
+        if (atomic_load(&service->is_stopping))
+            return false;
+        bool is_up = is_done || error->code == FLOWOPS_BUSY; /* a full bus is slow, not down */
+        if (atomic_exchange(&service->is_bus_up, is_up) && !is_up)
+            log_error(LOG_ERROR, "the bus takes no commands; they wait in the outbox", error, NULL);
+        if (!is_up && !bell_wait(&service->stop_bell, RELAY_RETRY_MS))
+            return false;
+    }
+    return true;
+}
+
+/* Tells the store until it knows. False: the service is stopping; the entries are published again after the start. */
+static bool mark_published(Relay *relay, const int64_t *outbox_ids, size_t n)
+{
+    WriterItem item = {.kind = ITEM_PUBLISHED, .outbox_ids = outbox_ids, .n_outbox_ids = n};
+    bool is_marked = false;
+    while (!is_marked && writer_do(relay->service, &item, sizeof item + n * sizeof *outbox_ids, &relay->latch)) {
+        is_marked = item.result == RESULT_OK;
+        if (!is_marked && !bell_wait(&relay->service->stop_bell, RELAY_RETRY_MS))
+            break;
+    }
+    g_free(item.message);
+    return is_marked;
+}
+
+/* One batch. *ret_is_empty: nothing was waiting. False: stopping, or an error to wait after. */
+static bool relay_batch(Relay *relay, bool *ret_is_empty, GError **error)
+{
+    OutboxEntry entries[RELAY_BATCH];
+    int64_t ids[RELAY_BATCH];
+    size_t n_entries;
+    if (!store_read_outbox(relay->service->store, relay->cursor, RELAY_BATCH, entries, &n_entries, error))
+        return false;
+    *ret_is_empty = n_entries == 0;
+    g_ptr_array_set_size(relay->messages, 0);
+    relay->size_bytes = 0;
+    size_t n = 0;
+    while (n < n_entries && relay->size_bytes < RELAY_BATCH_BYTES) {
+        if (!add_entry(relay, &entries[n], error))
+            return false;
+        ids[n] = entries[n].outbox_id;
+        n++;
+    }
+    if (n == 0)
+        return true;
+    if (!publish(relay))
+        return false;
+    relay->cursor = ids[n - 1];
+    return mark_published(relay, ids, n);
+}
+
+/* Publishes again what no engine answered, with the same commandId. Called when the outbox is empty, so everything was
+ * published once. */
+static bool resend_unanswered(Relay *relay, GError **error)
+{
+    Service *service = relay->service;
+    int64_t now_ms = clock_monotonic_ms(service->clock);
+    if (now_ms - relay->resent_at < service->options.command_resend_ms)
+        return true;
+    relay->resent_at = now_ms;
+    int64_t before = clock_wall_ms(service->clock) - service->options.command_resend_ms;
+    Id ids[RELAY_BATCH];
+    Id after = {""};
+    size_t n = 0;
+    do {
+        if (!store_list_runs_in_phase(service->store, PHASE_OPEN, before, after.text, RELAY_BATCH, ids, &n, error))
+            return false;
+        g_ptr_array_set_size(relay->messages, 0);
+        for (size_t i = 0; i < n; i++) {
+            RunView *view = service_load_run(service, ids[i].text, error);
+            if (view == NULL)
+                return false;
+            const PendingCommand *pending = &view->run->pending;
+            Event start = {.type = EVENT_RUN_CREATED, .command_id = pending->command_id,
+                           .timestamp = pending->requested_at, .seq = view->run->handed_over_seq};
+            bool is_added = true;
+            if (pending->command == COMMAND_START)
+                is_added = add_start(relay, view->run, &start, error);
+            else if (pending->command != COMMAND_NONE)
+                add_message(relay, view->run, NULL, pending->command, &pending->command_id, pending->requested_at,
+                            pending->seq);
+            run_view_unref(view);
+            if (!is_added)
+                return false;
+        }
+        if (!publish(relay))
+            return false;
+        if (n > 0)
+            after = ids[n - 1];
+    } while (n == RELAY_BATCH);
+    return true;
+}
+
+/* Empties the outbox. False: look again after a while. */
+static bool relay_all(Relay *relay)
+{
+    g_autoptr(GError) error = NULL;
+    bool is_empty = false;
+    while (!is_empty && !atomic_load(&relay->service->is_stopping))
+        if (!relay_batch(relay, &is_empty, &error))
+            break;
+    if (error == NULL && is_empty)
+        resend_unanswered(relay, &error);
+    if (error != NULL)
+        log_error(LOG_WARNING, "the relay could not read what to publish; it tries again", error, NULL);
+    return error == NULL;
+}
+
+void relay_main(void *arg)
+{
+    Service *service = arg;
+    Relay relay = {.service = service, .messages = g_ptr_array_new_with_free_func(message_free),
+                   .cursor = service->left_over_outbox, .resent_at = clock_monotonic_ms(service->clock)};
+    bell_init(&relay.latch);
+    bool is_well = relay_all(&relay);
+    while (bell_wait(&service->relay_bell, is_well ? RELAY_POLL_MS : RELAY_RETRY_MS))
+        is_well = relay_all(&relay);
+    bell_done(&relay.latch);
+    g_ptr_array_unref(relay.messages);
+}

@@ -1,0 +1,130 @@
+/* service_internal.h - what the files of the service share: its threads, queues, caches and the writer's items. */
+#ifndef FLOWOPS_SERVICE_SERVICE_INTERNAL_H
+#define FLOWOPS_SERVICE_SERVICE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "base/queue.h"
+#include "base/thread.h"
+#include "domain/message.h"
+#include "service/cache.h"
+#include "service/service.h"
+
+#define WRITE_QUEUE_ITEMS 4096               /* calls and batches waiting for the writer; beyond: 503 */
+#define WRITE_QUEUE_BYTES (64 * 1024 * 1024) /* of bodies and messages among them */
+#define READ_QUEUE_ITEMS 4096
+#define READ_QUEUE_BYTES (16 * 1024 * 1024)
+#define WRITE_GROUP_ITEMS 1024   /* of one commit: bounds its latency and memory */
+#define STATUS_BATCH_MESSAGES 512 /* taken from the bus at once; they share a commit */
+#define WRITE_ATTEMPTS 5         /* an append that lost to another writer is decided again so often */
+#define SETTLE_AFTER_MS 10000    /* an engine has this long to close the steps of a run that ended */
+
+typedef enum {
+    ITEM_CALL,
+    ITEM_STATUSES,  /* a batch from the bus: one commit, one outcome */
+    ITEM_HAND_OVER, /* these runs go to an engine again */
+    ITEM_STOP,      /* these are stopped on the service's own behalf (their flow was deleted by force) */
+    ITEM_SETTLE,    /* these ended and their engine left steps open */
+    ITEM_PUBLISHED, /* outbox entries are on the bus */
+} WriterItemKind;
+
+typedef enum {
+    STATUS_APPENDED,
+    STATUS_IGNORED,  /* understood, changes nothing */
+    STATUS_REJECTED, /* a dead letter; reason says why */
+} StatusOutcome;
+
+typedef struct {
+    StatusMessage *message;
+    StatusOutcome outcome;
+    char *reason;
+} StatusItem;
+
+/* Work for the writer. Belongs to its maker, who waits for done. */
+typedef struct WriterItem WriterItem;
+struct WriterItem {
+    WriterItemKind kind;
+    void (*done)(WriterItem *item); /* on the writer's thread, when the outcome is durable; must not block */
+    void *arg;
+    CallResult result; /* OK, UNAVAILABLE, UNKNOWN ...: of the item as a whole */
+    int n_attempts;
+    ServiceCall *call; /* ITEM_CALL */
+    const Id *run_ids; /* HAND_OVER, STOP, SETTLE: one commit, one outcome */
+    size_t n_run_ids;
+    StatusItem *statuses;
+    size_t n_statuses;
+    const int64_t *outbox_ids; /* PUBLISHED */
+    size_t n_outbox_ids;
+    char *message; /* why, when the result is not OK; freed by the maker */
+
+    /* The writer's own, between decision and commit: what the outcome hangs on. */
+    struct TouchedRun *touched;
+    Flow *flow;
+};
+
+struct Service {
+    Store *store;
+    Bus *bus;
+    Hub *hub;
+    const Clock *clock;
+    ServiceOptions options;
+
+    Cache *runs;        /* run id -> RunView */
+    Cache *flows;       /* flow id -> newest Flow */
+    Cache *definitions; /* "flow id:version" -> Flow, for START of runs whose flow has moved on */
+
+    Queue *writes; /* of WriterItem */
+    Queue *reads;  /* of ServiceCall */
+    Thread *writer;
+    Thread **readers;
+    Thread *relay;
+    Thread *intake;
+    Thread *sweeper;
+    Bell relay_bell;   /* the outbox has something new */
+    Bell sweeper_bell; /* a flow was deleted by force, an engine announced itself */
+    Bell stop_bell;    /* closed when the service stops: what a thread waits on between two tries */
+
+    GArray *left_over; /* of Id: runs open when this process began; the sweeper's after start */
+    int64_t left_over_outbox; /* outbox entries up to this id are from before; the hand-over makes up for them */
+
+    atomic_bool is_accepting;
+    atomic_bool is_stopping;
+    atomic_bool is_engine_announced;
+    atomic_bool is_store_up; /* as the last write or read found it */
+    atomic_bool is_bus_up;
+    atomic_int_fast64_t n_open_runs;
+    atomic_int_fast64_t n_commits, n_appends, n_events_appended;
+    atomic_int_fast64_t n_statuses_ignored, n_dead_letters, n_commands_published;
+};
+
+/* ---- views (service.c) ---- */
+
+/* Takes `run` (may be NULL) and `detail`. */
+RunView *run_view_new(const Id *run_id, const Id *flow_id, const Id *owner, RunStatus status, RunPhase phase, int64_t seq,
+                      Run *run, char *detail, size_t detail_size);
+size_t run_view_size_bytes(const RunView *view);
+
+/* The run's newest committed state, folded: from the cache, else from its journal (then cached). Any thread but a loop.
+ * NOT_FOUND, or a store's error. */
+MUST_CHECK RunView *service_load_run(Service *service, const char *run_id, GError **error);
+/* The same, content with the document alone (view->run may be NULL). */
+MUST_CHECK RunView *service_load_document(Service *service, const char *run_id, GError **error);
+/* version 0: the newest, which may be a deletion. */
+MUST_CHECK Flow *service_load_flow(Service *service, const char *flow_id, int64_t version, GError **error);
+
+/* What a store's error means for who asked. */
+CallResult call_result_of(const GError *error);
+void service_note_store(Service *service, const GError *error); /* NULL: it answered */
+
+/* ---- threads ---- */
+void writer_main(void *service);
+void reader_main(void *service);
+void relay_main(void *service);
+void intake_main(void *service);
+void sweeper_main(void *service);
+
+/* Pushes and waits until the item is done, for threads that may block (relay, intake, sweeper). False: the service is
+ * stopping and the item was not taken. `latch` is scratch of the calling thread. */
+MUST_CHECK bool writer_do(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch);
+
+#endif

@@ -1,0 +1,346 @@
+/* The one place where the service's state changes. HTTP commands and engine statuses wait in one queue; the writer takes
+ * what has queued, decides each on the state that the ones before it lead to, appends everything with one flush (group
+ * commit) and only then makes it visible and answers. What decides nothing is answered after the same flush, so that an
+ * answer never rests on a state that could still fail. */
+#include "service/writer_internal.h"
+
+#include "base/log.h"
+
+static void touched_free(void *data)
+{
+    TouchedRun *touched = data;
+    run_view_unref(touched->base);
+    run_view_unref(touched->view);
+    run_free(touched->work);
+    if (touched->events != NULL) {
+        g_string_free(touched->events, TRUE);
+        g_array_unref(touched->event_sizes);
+        g_array_unref(touched->command_seqs);
+    }
+    g_free(touched);
+}
+
+Group *group_new(Service *service)
+{
+    Group *group = g_new0(Group, 1);
+    group->service = service;
+    group->now_ms = clock_wall_ms(service->clock);
+    group->by_run = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, touched_free);
+    group->touched = g_ptr_array_new();
+    group->items = g_ptr_array_new();
+    group->flows = g_ptr_array_new();
+    group->published = g_array_new(FALSE, FALSE, sizeof(int64_t));
+    return group;
+}
+
+void group_free(Group *group)
+{
+    g_hash_table_unref(group->by_run);
+    g_ptr_array_unref(group->touched);
+    g_ptr_array_unref(group->items);
+    g_ptr_array_unref(group->flows);
+    g_array_unref(group->published);
+    g_free(group);
+}
+
+void call_fail(ServiceCall *call, CallResult result, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    g_free(call->message);
+    call->message = g_strdup_vprintf(format, args);
+    va_end(args);
+    call->result = result;
+}
+
+void item_answer(WriterItem *item)
+{
+    if (item->kind == ITEM_CALL && item->result != RESULT_OK) /* whatever was decided rested on what is not there */
+        call_fail(item->call, item->result, "%s", item->message != NULL ? item->message : "the store failed");
+    item->done(item);
+}
+
+bool precondition_holds(const Precondition *precondition, int64_t tag)
+{
+    if (!precondition->is_set || precondition->is_any)
+        return true;
+    for (size_t i = 0; i < precondition->n_tags; i++)
+        if (precondition->tags[i] == tag)
+            return true;
+    return false;
+}
+
+/* ---- from a group to the store's writes ---- */
+
+/* The state after the group's events, as it will be shown and stored. */
+static void touched_build_view(Group *group, TouchedRun *touched)
+{
+    const Run *run = touched->work;
+    GString *detail = g_string_sized_new(1024);
+    size_t summary_size = run_encode_detail(run, detail);
+    size_t detail_size = detail->len;
+    RunPhase phase = run_phase(run);
+    RunView *view = run_view_new(&run->id, &run->flow_id, &run->owner, run->status, phase, run->seq, touched->work,
+                                 g_string_free(detail, FALSE), detail_size);
+    if (phase != PHASE_OPEN)
+        view->ended_monotonic_ms = touched->base != NULL && touched->base->phase != PHASE_OPEN
+                                       ? touched->base->ended_monotonic_ms
+                                       : clock_monotonic_ms(group->service->clock);
+    touched->view = view;
+    touched->row = (RunRow){
+        .run_id = run->id,
+        .flow_id = run->flow_id,
+        .owner = run->owner,
+        .status = run->status,
+        .phase = phase,
+        .triggered_by = run->triggered_by,
+        .created_by = touched->updated_by,
+        .updated_by = touched->updated_by,
+        .created_at = run->created_at,
+        .updated_at = run->updated_at,
+        .seq = run->seq,
+        .flow_version = run->flow_version,
+        .pending = run->pending.command,
+        .pending_at = run->pending.command != COMMAND_NONE ? run->pending.requested_at : INSTANT_NONE,
+        .detail = view->detail,
+        .detail_size = detail_size,
+        .summary_size = summary_size,
+        .labels = &run->labels,
+    };
+}
+
+static size_t group_build_writes(Group *group, StoreWrite *writes)
+{
+    size_t n = 0;
+    for (guint i = 0; i < group->flows->len; i++)
+        writes[n++] = (StoreWrite){.kind = WRITE_FLOW, .flow = group->flows->pdata[i]};
+    for (guint i = 0; i < group->touched->len; i++) {
+        TouchedRun *touched = group->touched->pdata[i];
+        if (touched->work == NULL)
+            continue;
+        touched_build_view(group, touched);
+        int64_t n_events = touched->event_sizes->len;
+        writes[n++] = (StoreWrite){.kind = WRITE_RUN,
+                                   .run = {
+                                       .first_seq = touched->work->seq - n_events + 1,
+                                       .n_events = n_events,
+                                       .events = touched->events->str,
+                                       .events_size = touched->events->len,
+                                       .row = &touched->row,
+                                       .command_seqs = (const int64_t *)(void *)touched->command_seqs->data,
+                                       .n_commands = touched->command_seqs->len,
+                                       .supersedes_commands = touched->supersedes_commands,
+                                   }};
+    }
+    for (guint i = 0; i < group->published->len; i++)
+        writes[n++] = (StoreWrite){.kind = WRITE_PUBLISHED, .outbox_id = g_array_index(group->published, int64_t, i)};
+    return n;
+}
+
+/* ---- after the commit ---- */
+
+static void touched_publish(Service *service, TouchedRun *touched)
+{
+    RunView *view = touched->view;
+    touched->work = NULL; /* the view's now */
+    bool was_open = touched->base != NULL && touched->base->phase == PHASE_OPEN;
+    atomic_fetch_add(&service->n_open_runs, (view->phase == PHASE_OPEN) - was_open);
+    atomic_fetch_add(&service->n_appends, 1);
+    atomic_fetch_add(&service->n_events_appended, touched->event_sizes->len);
+    cache_put(service->runs, view->run_id.text, view, view->seq, run_view_size_bytes(view));
+
+    g_autofree HubEvent *events = g_new(HubEvent, touched->event_sizes->len);
+    const char *text = touched->events->str;
+    for (guint i = 0; i < touched->event_sizes->len; i++) {
+        size_t size = g_array_index(touched->event_sizes, size_t, i);
+        events[i] = (HubEvent){.text = text, .size = size};
+        text += size + 1;
+    }
+    hub_ring(service->hub, view->run_id.text, view->seq - (int64_t)touched->event_sizes->len + 1, events,
+             touched->event_sizes->len);
+}
+
+/* Takes the outcomes out of the writes, in the order group_build_writes() made them. */
+static void group_take_outcomes(Group *group, const StoreWrite *writes, GHashTable *lost_flows)
+{
+    Service *service = group->service;
+    size_t n = 0;
+    bool has_commands = false;
+    for (guint i = 0; i < group->flows->len; i++, n++)
+        if (writes[n].ret_outcome != WRITTEN)
+            g_hash_table_insert(lost_flows, group->flows->pdata[i], GINT_TO_POINTER(writes[n].ret_outcome));
+    for (guint i = 0; i < group->touched->len; i++) {
+        TouchedRun *touched = group->touched->pdata[i];
+        touched->outcome = WRITTEN;
+        if (touched->work == NULL)
+            continue;
+        touched->outcome = writes[n++].ret_outcome;
+        if (touched->outcome == WRITTEN) {
+            has_commands = has_commands || touched->command_seqs->len > 0;
+            touched_publish(service, touched);
+        } else {
+            touched->work = NULL; /* freed with the view */
+            cache_remove(service->runs, touched->run_id.text);
+        }
+    }
+    if (has_commands)
+        bell_ring(&service->relay_bell);
+}
+
+static CallResult result_of_outcome(WriteOutcome outcome)
+{
+    switch (outcome) {
+    case WRITTEN:
+        return RESULT_OK;
+    case WRITE_CONFLICT:
+        return RESULT_CONFLICT;
+    case WRITE_NOTHING:
+        return RESULT_UNAVAILABLE;
+    case WRITE_UNKNOWN:
+        return RESULT_UNKNOWN;
+    }
+    return RESULT_INTERNAL;
+}
+
+/* What an item rests on: a call on its run or flow, a batch on the whole group. */
+static CallResult item_outcome(const WriterItem *item, GHashTable *lost_flows, CallResult worst)
+{
+    if (item->kind != ITEM_CALL)
+        return worst;
+    if (item->flow != NULL)
+        return result_of_outcome(GPOINTER_TO_INT(g_hash_table_lookup(lost_flows, item->flow)));
+    return item->touched != NULL ? result_of_outcome(item->touched->outcome) : RESULT_OK;
+}
+
+static void item_finish(Service *service, WriterItem *item)
+{
+    if (item->kind == ITEM_CALL && item->result == RESULT_OK) {
+        ServiceCall *call = item->call;
+        if (item->flow != NULL) {
+            flow_answer(service, call, item->flow);
+        } else if (call->kind == CALL_COMMAND_RUN && item->touched != NULL) {
+            TouchedRun *touched = item->touched;
+            call->view = run_view_ref(touched->view != NULL ? touched->view : touched->base);
+        }
+    }
+    item->touched = NULL;
+    item->flow = NULL;
+    item_answer(item);
+}
+
+static CallResult group_worst(const StoreWrite *writes, size_t n_writes)
+{
+    WriteOutcome worst = WRITTEN;
+    for (size_t i = 0; i < n_writes; i++)
+        worst = MAX(worst, writes[i].ret_outcome);
+    return result_of_outcome(worst);
+}
+
+/* Commits the group and answers its items; those that lost to another writer come back in the result, to be decided
+ * again (an item is freed by its maker right after it was answered, so nothing here looks at it later). */
+static GPtrArray *group_commit(Group *group)
+{
+    Service *service = group->service;
+    g_autoptr(GError) error = NULL;
+    g_autofree StoreWrite *writes = g_new(StoreWrite, group->flows->len + group->touched->len + group->published->len + 1);
+    size_t n_writes = group_build_writes(group, writes);
+    if (n_writes > 0) {
+        bool was_up = atomic_load(&service->is_store_up);
+        if (store_write(service->store, writes, n_writes, &error))
+            atomic_fetch_add(&service->n_commits, 1);
+        else if (was_up)
+            log_error(LOG_ERROR, "the store refused a write; its callers get 503", error, NULL);
+        service_note_store(service, error);
+    }
+    g_autoptr(GHashTable) lost_flows = g_hash_table_new(g_direct_hash, g_direct_equal);
+    group_take_outcomes(group, writes, lost_flows);
+    CallResult worst = group_worst(writes, n_writes);
+
+    GPtrArray *lost = g_ptr_array_new();
+    for (guint i = 0; i < group->items->len; i++) {
+        WriterItem *item = group->items->pdata[i];
+        if (item->result == RESULT_OK)
+            item->result = item_outcome(item, lost_flows, worst);
+        if (item->result == RESULT_CONFLICT && ++item->n_attempts < WRITE_ATTEMPTS) {
+            g_ptr_array_add(lost, item);
+            continue;
+        }
+        if (item->result == RESULT_CONFLICT)
+            item->result = RESULT_UNAVAILABLE;
+        if (item->result != RESULT_OK && item->message == NULL)
+            item->message = g_strdup(error != NULL ? error->message : "other writers were first again and again");
+        item_finish(service, item);
+    }
+    return lost;
+}
+
+static void group_take(Group *group, WriterItem *item)
+{
+    item->result = RESULT_OK;
+    item->touched = NULL;
+    item->flow = NULL;
+    if (item->kind == ITEM_CALL) {
+        item->call->result = RESULT_OK;
+        g_clear_pointer(&item->call->message, g_free);
+    }
+    if (item->kind == ITEM_CALL && item->call->kind == CALL_CREATE_FLOW)
+        group_take_flow_creation(group, item);
+    else if (item->kind == ITEM_PUBLISHED)
+        g_array_append_vals(group->published, item->outbox_ids, (guint)item->n_outbox_ids);
+    else
+        group_take_run_item(group, item);
+    g_ptr_array_add(group->items, item);
+}
+
+static void group_finish(Group *group)
+{
+    Service *service = group->service;
+    for (;;) {
+        g_autoptr(GPtrArray) lost = group_commit(group);
+        group_free(group);
+        if (lost->len == 0)
+            return;
+        group = group_new(service);
+        for (guint i = 0; i < lost->len; i++)
+            group_take(group, lost->pdata[i]);
+    }
+}
+
+void writer_main(void *arg)
+{
+    Service *service = arg;
+    g_autofree void **items = g_new(void *, WRITE_GROUP_ITEMS);
+    size_t n_items;
+    while (queue_pop(service->writes, items, WRITE_GROUP_ITEMS, -1, &n_items) == QUEUE_OK) {
+        Group *group = group_new(service);
+        for (size_t i = 0; i < n_items; i++) {
+            if (!is_flow_change(items[i])) {
+                group_take(group, items[i]);
+                continue;
+            }
+            group_finish(group); /* it sees all that came before it, committed */
+            flow_change(service, items[i]);
+            group = group_new(service);
+        }
+        group_finish(group);
+    }
+}
+
+static void latch_ring(WriterItem *item)
+{
+    bell_ring(item->arg);
+}
+
+bool writer_do(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch)
+{
+    THREAD_ASSERT_NOT(ROLE_LOOP);
+    THREAD_ASSERT_NOT(ROLE_WRITER);
+    item->done = latch_ring;
+    item->arg = latch;
+    item->n_attempts = 0;
+    g_clear_pointer(&item->message, g_free);
+    if (queue_push(service->writes, item, weight_bytes, -1) != QUEUE_OK)
+        return false;
+    bell_wait(latch, -1);
+    return true;
+}

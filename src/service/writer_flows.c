@@ -1,0 +1,125 @@
+/* Deciding on flows: creation joins a group; update and delete have a commit of their own, since they must see every
+ * start and change that came before them committed. */
+#include "service/writer_internal.h"
+
+#include <string.h>
+
+#include "domain/flow_request.h"
+
+static Id make_id(void *now_ms)
+{
+    return id_make(*(int64_t *)now_ms);
+}
+
+void group_take_flow_creation(Group *group, WriterItem *item)
+{
+    item->flow = item->call->flow;
+    g_ptr_array_add(group->flows, item->flow);
+}
+
+void flow_answer(Service *service, ServiceCall *call, Flow *flow)
+{
+    cache_put(service->flows, flow->id.text, flow, flow->version, flow->steps_json_size * 3 + 1024);
+    call->tag = flow->version;
+    call->flow_id = flow->id;
+    if (flow->is_deleted)
+        return;
+    call->data = g_string_new(NULL);
+    flow_encode_summary(flow, call->data);
+}
+
+bool is_flow_change(const WriterItem *item)
+{
+    return item->kind == ITEM_CALL && (item->call->kind == CALL_UPDATE_FLOW || item->call->kind == CALL_DELETE_FLOW);
+}
+
+/* The version to write, or NULL: the call is settled. */
+static Flow *decide_flow_change(Service *service, ServiceCall *call, const Flow *current)
+{
+    if (current->is_deleted || strcmp(current->owner.text, call->caller.text) != 0) {
+        call_fail(call, RESULT_NOT_FOUND, "no flow %s", call->flow_id.text);
+        return NULL;
+    }
+    if (!precondition_holds(&call->precondition, current->version)) {
+        call_fail(call, RESULT_PRECONDITION_FAILED, "the flow is at \"%" G_GINT64_FORMAT "\"", current->version);
+        return NULL;
+    }
+    int64_t now_ms = clock_wall_ms(service->clock);
+    FlowOrigin origin = {
+        .flow_id = current->id,
+        .owner = current->owner,
+        .actor = call->caller,
+        .now_ms = now_ms,
+        .make_id = make_id,
+        .make_id_arg = &now_ms,
+    };
+    if (call->kind == CALL_UPDATE_FLOW) {
+        g_autoptr(Faults) faults = faults_new();
+        Flow *next = flow_update(current, call->body, &origin, faults);
+        if (next == NULL) {
+            call_fail(call, RESULT_INVALID, "the flow is not valid");
+            call->faults = g_steal_pointer(&faults);
+        }
+        return next;
+    }
+    int64_t n_open;
+    g_autoptr(GError) error = NULL;
+    if (!store_count_open_runs(service->store, call->flow_id.text, &n_open, &error)) {
+        call_fail(call, call_result_of(error), "%s", error->message);
+        return NULL;
+    }
+    if (n_open > 0 && !call->is_forced) {
+        call_fail(call, RESULT_CONFLICT,
+                  "%" G_GINT64_FORMAT " run%s of this flow %s going; stop them first, or delete with ?force=true", n_open,
+                  n_open == 1 ? "" : "s", n_open == 1 ? "is" : "are");
+        return NULL;
+    }
+    return flow_delete(current, call->is_forced, &origin);
+}
+
+/* One attempt. True when the call is settled either way. */
+static bool try_flow_change(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) current = service_load_flow(service, call->flow_id.text, 0, &error);
+    if (current == NULL) {
+        if (g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND))
+            call_fail(call, RESULT_NOT_FOUND, "no flow %s", call->flow_id.text);
+        else
+            call_fail(call, call_result_of(error), "%s", error->message);
+        return true;
+    }
+    g_autoptr(Flow) next = decide_flow_change(service, call, current);
+    if (next == NULL)
+        return true;
+    StoreWrite write = {.kind = WRITE_FLOW, .flow = next};
+    bool is_settled = store_write(service->store, &write, 1, &error);
+    service_note_store(service, error);
+    if (!is_settled) {
+        cache_remove(service->flows, call->flow_id.text);
+        call_fail(call, call_result_of(error), "%s", error->message);
+        return true;
+    }
+    atomic_fetch_add(&service->n_commits, 1);
+    if (write.ret_outcome == WRITE_CONFLICT) {
+        cache_remove(service->flows, call->flow_id.text);
+        return false;
+    }
+    flow_answer(service, call, next);
+    if (next->stops_runs)
+        bell_ring(&service->sweeper_bell);
+    return true;
+}
+
+void flow_change(Service *service, WriterItem *item)
+{
+    ServiceCall *call = item->call;
+    item->result = RESULT_OK;
+    for (int i = 0; i < WRITE_ATTEMPTS; i++)
+        if (try_flow_change(service, call)) {
+            item_answer(item);
+            return;
+        }
+    call_fail(call, RESULT_UNAVAILABLE, "other writers were first again and again");
+    item_answer(item);
+}

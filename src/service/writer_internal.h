@@ -1,0 +1,61 @@
+/* writer_internal.h - a group: what the writer decides together and commits with one flush.
+ * Thread: writer only. Owner: writer.c; a group lives for one commit. */
+#ifndef FLOWOPS_SERVICE_WRITER_INTERNAL_H
+#define FLOWOPS_SERVICE_WRITER_INTERNAL_H
+
+#include "domain/decide.h"
+#include "service/service_internal.h"
+
+/* A run that the group decides on: its committed state and, once something was appended, the state to come. */
+typedef struct TouchedRun {
+    Id run_id;
+    RunView *base; /* committed; NULL for a new run */
+    Run *work;     /* base with the group's events folded; NULL until the first of them */
+    GString *events;
+    GArray *event_sizes;  /* of size_t, without the '\n' */
+    GArray *command_seqs; /* of int64_t */
+    bool supersedes_commands;
+    const char *updated_by; /* points into the last event's request, or a static text */
+    Id updated_by_id;
+    RunView *view; /* what becomes visible when the commit succeeds */
+    RunRow row;
+    WriteOutcome outcome;
+} TouchedRun;
+
+typedef struct {
+    Service *service;
+    int64_t now_ms;
+    GHashTable *by_run; /* run id -> TouchedRun, owns */
+    GPtrArray *touched; /* in order of first touch, borrowed */
+    GPtrArray *items;   /* of WriterItem, to be answered after the commit */
+    GPtrArray *flows;   /* of Flow: new ones to write, borrowed from their items */
+    GArray *published;  /* of int64_t outbox ids */
+    int64_t n_new_runs;
+} Group;
+
+Group *group_new(Service *service);
+void group_free(Group *group);
+
+/* Decides on an item and adds it to the group. Flow updates and deletes go through flow_change() instead. */
+void group_take_run_item(Group *group, WriterItem *item);
+
+/* The state that the group has reached for a touched run. */
+static inline const Run *touched_state(const TouchedRun *touched)
+{
+    return touched->work != NULL ? touched->work : touched->base->run;
+}
+
+/* PUT and DELETE of a flow: decided on what is committed, a commit of their own; answered inside. */
+bool is_flow_change(const WriterItem *item);
+void flow_change(Service *service, WriterItem *item);
+
+/* A new flow joins the group. */
+void group_take_flow_creation(Group *group, WriterItem *item);
+/* The answer of a created or updated flow, after its commit. */
+void flow_answer(Service *service, ServiceCall *call, Flow *flow);
+
+void call_fail(ServiceCall *call, CallResult result, const char *format, ...) PRINTF_LIKE(3, 4);
+void item_answer(WriterItem *item);
+bool precondition_holds(const Precondition *precondition, int64_t tag);
+
+#endif

@@ -1,0 +1,252 @@
+/* Deciding on runs within a group: starts, commands, statuses, hand-overs. */
+#include "service/writer_internal.h"
+
+#include <string.h>
+
+#define SELF "service" /* updatedBy of what the service does by itself */
+#define ENGINE "engine"
+
+/* ---- the group's runs ---- */
+
+static TouchedRun *touched_new(Group *group, const Id *run_id, RunView *base)
+{
+    TouchedRun *touched = g_new0(TouchedRun, 1);
+    touched->run_id = *run_id;
+    touched->base = base;
+    g_hash_table_insert(group->by_run, touched->run_id.text, touched);
+    g_ptr_array_add(group->touched, touched);
+    return touched;
+}
+
+/* The run as this group has it so far; NULL with NOT_FOUND or a store's error. */
+static TouchedRun *group_get_run(Group *group, const Id *run_id, GError **error)
+{
+    TouchedRun *touched = g_hash_table_lookup(group->by_run, run_id->text);
+    if (touched != NULL)
+        return touched;
+    RunView *base = service_load_run(group->service, run_id->text, error);
+    return base != NULL ? touched_new(group, run_id, base) : NULL;
+}
+
+static void touched_append(TouchedRun *touched, const Decision *decision, const char *updated_by)
+{
+    if (touched->events == NULL) {
+        touched->events = g_string_sized_new(512);
+        touched->event_sizes = g_array_new(FALSE, FALSE, sizeof(size_t));
+        touched->command_seqs = g_array_new(FALSE, FALSE, sizeof(int64_t));
+    }
+    if (touched->work == NULL)
+        touched->work = touched->base != NULL ? run_copy(touched->base->run) : run_new();
+    g_strlcpy(touched->updated_by_id.text, updated_by, sizeof touched->updated_by_id.text);
+    touched->updated_by = touched->updated_by_id.text;
+    for (size_t i = 0; i < decision->n_events; i++) {
+        const Event *event = decision->events[i];
+        bool is_folded = run_fold(touched->work, event, NULL);
+        g_assert(is_folded); /* decide() gives only what folds */
+        size_t start = touched->events->len;
+        event_encode(event, touched->events);
+        size_t size = touched->events->len - start;
+        g_array_append_val(touched->event_sizes, size);
+        g_string_append_c(touched->events, '\n');
+        if (event->command != COMMAND_NONE)
+            g_array_append_val(touched->command_seqs, event->seq);
+        if (event->type == EVENT_HANDED_OVER)
+            touched->supersedes_commands = true;
+    }
+}
+
+/* ---- starts ---- */
+
+static Id derived_run_id(const ServiceCall *call)
+{
+    const char *parts[] = {"key", call->caller.text, call->flow_id.text, call->start.idempotency_key};
+    return id_derive(parts, G_N_ELEMENTS(parts));
+}
+
+/* True when the call is settled: the key was used before, or the store failed. */
+static bool start_is_repeated(Group *group, WriterItem *item, const Id *run_id)
+{
+    ServiceCall *call = item->call;
+    g_autoptr(GError) error = NULL;
+    TouchedRun *touched = group_get_run(group, run_id, &error);
+    if (touched == NULL) {
+        if (g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND))
+            return false;
+        call_fail(call, call_result_of(error), "%s", error->message);
+        return true;
+    }
+    item->touched = touched;
+    if (g_strcmp0(touched_state(touched)->request_digest, call->start.request_digest) == 0)
+        call->run_id = *run_id;
+    else
+        call_fail(call, RESULT_CONFLICT, "this Idempotency-Key was used with another body");
+    return true;
+}
+
+static void take_start(Group *group, WriterItem *item)
+{
+    ServiceCall *call = item->call;
+    Service *service = group->service;
+    Id run_id;
+    if (call->start.idempotency_key != NULL) {
+        run_id = derived_run_id(call);
+        if (start_is_repeated(group, item, &run_id))
+            return;
+    } else {
+        run_id = id_make(group->now_ms);
+    }
+
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = service_load_flow(service, call->flow_id.text, 0, &error);
+    if (flow == NULL && !g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND)) {
+        call_fail(call, call_result_of(error), "%s", error->message);
+        return;
+    }
+    if (flow == NULL || flow->is_deleted || strcmp(flow->owner.text, call->caller.text) != 0) {
+        call_fail(call, RESULT_NOT_FOUND, "no flow %s", call->flow_id.text);
+        return;
+    }
+    if (atomic_load(&service->n_open_runs) + group->n_new_runs >= service->options.max_open_runs) {
+        call_fail(call, RESULT_BUSY, "%" G_GINT64_FORMAT " runs are going; no more are taken until some end",
+                  service->options.max_open_runs);
+        return;
+    }
+    RunRequest request = {
+        .run_id = run_id,
+        .command_id = id_make(group->now_ms),
+        .flow = flow,
+        .triggered_by = call->start.triggered_by != NULL ? call->start.triggered_by : call->caller.text,
+        .labels = &call->start.labels,
+        .inputs = &call->start.inputs,
+        .request_digest = call->start.request_digest,
+        .now_ms = group->now_ms,
+    };
+    g_autoptr(Decision) decision = decide_create(&request);
+    TouchedRun *touched = touched_new(group, &run_id, NULL);
+    touched_append(touched, decision, call->caller.text);
+    item->touched = touched;
+    call->run_id = run_id;
+    group->n_new_runs++;
+}
+
+/* ---- commands ---- */
+
+static void take_command(Group *group, WriterItem *item)
+{
+    ServiceCall *call = item->call;
+    g_autoptr(GError) error = NULL;
+    TouchedRun *touched = group_get_run(group, &call->run_id, &error);
+    if (touched == NULL && !g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND)) {
+        call_fail(call, call_result_of(error), "%s", error->message);
+        return;
+    }
+    if (touched == NULL || strcmp(touched_state(touched)->owner.text, call->caller.text) != 0) {
+        call_fail(call, RESULT_NOT_FOUND, "no run %s", call->run_id.text);
+        return;
+    }
+    const Run *run = touched_state(touched);
+    item->touched = touched;
+    if (!precondition_holds(&call->precondition, run->seq)) {
+        call_fail(call, RESULT_PRECONDITION_FAILED, "the run is at \"%" G_GINT64_FORMAT "\"", run->seq);
+        return;
+    }
+    CommandRequest request = {
+        .command = call->command,
+        .is_forced = call->is_forced,
+        .command_id = id_make(group->now_ms),
+        .requested_by = call->caller,
+        .now_ms = group->now_ms,
+    };
+    g_autoptr(Decision) decision = decide_command(run, &request);
+    if (decision->kind == DECISION_APPEND)
+        touched_append(touched, decision, call->caller.text);
+    else if (decision->kind == DECISION_NOTHING)
+        call->result = RESULT_NOTHING_TO_DO;
+    else
+        call_fail(call, RESULT_CONFLICT, "%s", decision->reason);
+}
+
+/* ---- what the service does by itself ---- */
+
+static Decision *decide_own(Group *group, WriterItemKind kind, const Run *run)
+{
+    Id command_id = id_make(group->now_ms);
+    switch (kind) {
+    case ITEM_HAND_OVER:
+        return decide_hand_over(run, &command_id, group->now_ms);
+    case ITEM_SETTLE:
+        return decide_settle(run, group->now_ms);
+    default: {
+        CommandRequest request = {.command = COMMAND_STOP, .command_id = command_id, .now_ms = group->now_ms};
+        return decide_command(run, &request);
+    }
+    }
+}
+
+static void item_fail(WriterItem *item, const GError *error)
+{
+    item->result = call_result_of(error);
+    g_free(item->message);
+    item->message = g_strdup(error->message);
+}
+
+static void take_own(Group *group, WriterItem *item, const Id *run_id)
+{
+    g_autoptr(GError) error = NULL;
+    TouchedRun *touched = group_get_run(group, run_id, &error);
+    if (touched == NULL) {
+        item_fail(item, error);
+        return;
+    }
+    const Run *run = touched_state(touched);
+    if (item->kind == ITEM_SETTLE && group->now_ms - run->ended_at < SETTLE_AFTER_MS)
+        return; /* its engine may still report */
+    g_autoptr(Decision) decision = decide_own(group, item->kind, run);
+    if (decision->kind == DECISION_APPEND)
+        touched_append(touched, decision, SELF);
+}
+
+/* ---- statuses ---- */
+
+static void take_status(Group *group, WriterItem *batch, StatusItem *item)
+{
+    g_autoptr(GError) error = NULL;
+    g_clear_pointer(&item->reason, g_free);
+    TouchedRun *touched = group_get_run(group, &item->message->run_id, &error);
+    if (touched == NULL) {
+        item->outcome = STATUS_REJECTED;
+        if (g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND)) {
+            item->reason = g_strdup_printf("unknown run %s", item->message->run_id.text);
+        } else {
+            item_fail(batch, error); /* the batch waits until the store answers again */
+        }
+        return;
+    }
+    g_autoptr(Decision) decision = decide_status(touched_state(touched), item->message);
+    item->outcome = decision->kind == DECISION_APPEND    ? STATUS_APPENDED
+                    : decision->kind == DECISION_NOTHING ? STATUS_IGNORED
+                                                         : STATUS_REJECTED;
+    item->reason = g_steal_pointer(&decision->reason);
+    if (decision->kind == DECISION_APPEND)
+        touched_append(touched, decision, ENGINE);
+}
+
+void group_take_run_item(Group *group, WriterItem *item)
+{
+    switch (item->kind) {
+    case ITEM_CALL:
+        if (item->call->kind == CALL_START_RUN)
+            take_start(group, item);
+        else
+            take_command(group, item);
+        break;
+    case ITEM_STATUSES:
+        for (size_t i = 0; i < item->n_statuses; i++)
+            take_status(group, item, &item->statuses[i]);
+        break;
+    default:
+        for (size_t i = 0; i < item->n_run_ids; i++)
+            take_own(group, item, &item->run_ids[i]);
+        break;
+    }
+}
