@@ -37,57 +37,73 @@ static void add_message(Relay *relay, const Run *run, const Flow *flow, CommandK
     relay->size_bytes += text->len;
 }
 
-/* The event behind an outbox entry, from the journal. */
-static Event *read_event(Service *service, const char *run_id, int64_t seq, GError **error)
+/* A command as the journal ordered it. */
+typedef struct {
+    CommandKind command;
+    Id command_id;
+    int64_t timestamp;
+    int64_t seq;
+} Order;
+
+static Order order_of_pending(const PendingCommand *pending)
 {
-    g_autoptr(JournalPage) page = store_read_journal(service->store, run_id, seq - 1, 1, 1, error);
-    if (page == NULL)
-        return NULL;
-    if (page->n_entries == 0 || page->entries[0].seq != seq) {
-        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INTERNAL, "no event %" G_GINT64_FORMAT " in run %s", seq, run_id);
-        return NULL;
-    }
-    return event_decode(page->entries[0].text, page->entries[0].size, error);
+    return (Order){pending->command, pending->command_id, pending->requested_at, pending->seq};
 }
 
-/* START of a creation or a hand-over. After a hand-over the command that is pending is said again; START then brings a
- * seq below it, so that the engine takes it. */
-static bool add_start(Relay *relay, const Run *run, const Event *event, GError **error)
+/* The order behind an outbox entry: as a rule it is what is pending; else the journal tells. */
+static bool find_order(Service *service, const Run *run, int64_t seq, Order *ret_order, GError **error)
+{
+    if (run->pending.command != COMMAND_NONE && run->pending.seq == seq) {
+        *ret_order = order_of_pending(&run->pending);
+        return true;
+    }
+    g_autoptr(JournalPage) page = store_read_journal(service->store, run->id.text, seq - 1, 1, 1, error);
+    if (page == NULL)
+        return false;
+    if (page->n_entries == 0 || page->entries[0].seq != seq) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INTERNAL, "no event %" G_GINT64_FORMAT " in run %s", seq, run->id.text);
+        return false;
+    }
+    g_autoptr(Event) event = event_decode(page->entries[0].text, page->entries[0].size, error);
+    if (event == NULL)
+        return false;
+    *ret_order = (Order){event->command, event->command_id, event->timestamp, seq};
+    return true;
+}
+
+/* START of a creation or a hand-over. A command that was pending before a hand-over is said again behind it; START then
+ * brings a seq below that command's, so that the engine takes it. */
+static bool add_start(Relay *relay, const Run *run, const Order *order, GError **error)
 {
     g_autoptr(Flow) flow = service_load_flow(relay->service, run->flow_id.text, run->flow_version, error);
     if (flow == NULL)
         return false;
-    const PendingCommand *pending = &run->pending;
-    bool says_again = event->type == EVENT_HANDED_OVER && pending->command != COMMAND_NONE &&
-                      pending->command != COMMAND_START && pending->seq < event->seq;
-    int64_t seq = says_again ? pending->seq - 1 : event->seq;
-    add_message(relay, run, flow, COMMAND_START, &event->command_id, event->timestamp, seq);
+    Order pending = order_of_pending(&run->pending);
+    bool says_again = pending.command != COMMAND_NONE && pending.command != COMMAND_START && pending.seq < order->seq;
+    int64_t seq = says_again ? pending.seq - 1 : order->seq;
+    add_message(relay, run, flow, COMMAND_START, &order->command_id, order->timestamp, seq);
     if (says_again)
-        add_message(relay, run, NULL, pending->command, &pending->command_id, pending->requested_at, pending->seq);
+        add_message(relay, run, NULL, pending.command, &pending.command_id, pending.timestamp, pending.seq);
+    return true;
+}
+
+static bool add_order(Relay *relay, const Run *run, const Order *order, GError **error)
+{
+    if (order->command == COMMAND_START)
+        return add_start(relay, run, order, error);
+    add_message(relay, run, NULL, order->command, &order->command_id, order->timestamp, order->seq);
     return true;
 }
 
 static bool add_entry(Relay *relay, const OutboxEntry *entry, GError **error)
 {
-    g_autoptr(GError) load_error = NULL;
-    RunView *view = service_load_run(relay->service, entry->run_id.text, &load_error);
-    if (view == NULL) {
-        g_propagate_error(error, g_steal_pointer(&load_error));
+    RunView *view = service_load_run(relay->service, entry->run_id.text, error);
+    if (view == NULL)
         return false;
-    }
-    const Run *run = view->run;
-    bool is_added = true;
-    if (entry->seq < run->handed_over_seq) {
-        /* the hand-over says it all, in a later entry */
-    } else {
-        g_autoptr(Event) event = read_event(relay->service, entry->run_id.text, entry->seq, error);
-        if (event == NULL)
-            is_added = false;
-        else if (event->command == COMMAND_START)
-            is_added = add_start(relay, run, event, error);
-        else
-            add_message(relay, run, NULL, event->command, &event->command_id, event->timestamp, event->seq);
-    }
+    Order order;
+    bool is_superseded = entry->seq < view->run->handed_over_seq; /* a later entry says it all */
+    bool is_added = is_superseded || (find_order(relay->service, view->run, entry->seq, &order, error) &&
+                                      add_order(relay, view->run, &order, error));
     run_view_unref(view);
     return is_added;
 }
@@ -176,15 +192,8 @@ static bool resend_unanswered(Relay *relay, GError **error)
             RunView *view = service_load_run(service, ids[i].text, error);
             if (view == NULL)
                 return false;
-            const PendingCommand *pending = &view->run->pending;
-            Event start = {.type = EVENT_RUN_CREATED, .command_id = pending->command_id,
-                           .timestamp = pending->requested_at, .seq = view->run->handed_over_seq};
-            bool is_added = true;
-            if (pending->command == COMMAND_START)
-                is_added = add_start(relay, view->run, &start, error);
-            else if (pending->command != COMMAND_NONE)
-                add_message(relay, view->run, NULL, pending->command, &pending->command_id, pending->requested_at,
-                            pending->seq);
+            Order order = order_of_pending(&view->run->pending);
+            bool is_added = order.command == COMMAND_NONE || add_order(relay, view->run, &order, error);
             run_view_unref(view);
             if (!is_added)
                 return false;

@@ -1,0 +1,57 @@
+/* main: reads the settings, wires the layers, waits for a signal, takes everything down in order. No logic of its own. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "app/config.h"
+#include "app/serve.h"
+
+#define VERSION FLOWOPS_VERSION
+
+static int print_help(FILE *out, int status)
+{
+    g_autoptr(GString) settings = g_string_new(NULL);
+    config_print_help(settings);
+    fprintf(out,
+            "Usage: flowops serve     run the execution service\n"
+            "       flowops version   print the version\n"
+            "       flowops help      print this\n"
+            "\n"
+            "Settings come from the environment:\n%s",
+            settings->str);
+    return status;
+}
+
+static int serve_main(void)
+{
+    Config config = {0};
+    g_autoptr(GString) faults = g_string_new(NULL);
+    int status = EXIT_FAILURE;
+    if (config_load(&config, faults)) {
+        log_init(config.level, config.format);
+        status = serve(&config, VERSION);
+    } else {
+        g_auto(GStrv) lines = g_strsplit(faults->str, "\n", -1);
+        for (size_t i = 0; lines[i] != NULL && *lines[i] != '\0'; i++)
+            fprintf(stderr, "flowops: %s\n", lines[i]);
+    }
+    config_done(&config);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    const char *command = argc > 1 ? argv[1] : "help";
+    if (argc > 2 || argc < 2)
+        return print_help(stderr, argc < 2 ? EXIT_SUCCESS : 2);
+    if (strcmp(command, "serve") == 0)
+        return serve_main();
+    if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
+        printf("flowops %s\n", VERSION);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0)
+        return print_help(stdout, EXIT_SUCCESS);
+    fprintf(stderr, "flowops: no command \"%s\"\n", command);
+    return print_help(stderr, 2);
+}

@@ -1,0 +1,158 @@
+/* The order of start and shutdown. What is started later leans on what is started earlier, so the end runs backwards,
+ * with one exception: the loops outlive the service, because answers are posted to them. */
+#include "app/serve.h"
+
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/thread.h"
+#include "bus/bus.h"
+#include "engine/engine.h"
+#include "http/api.h"
+#include "service/service.h"
+
+#define BUS_MAX_MESSAGES 8192                /* of each queue of the in-process bus */
+#define BUS_MAX_BYTES (32 * 1024 * 1024)     /* of each queue */
+#define HUB_MAX_BYTES (64 * 1024 * 1024)     /* of all rings of recent events */
+#define DRAIN_MS 5000                        /* what is under way has this long to be answered */
+#define DRAIN_LOOK_MS 20
+#define LOCAL_USER "00000000-0000-7000-8000-000000000001" /* AUTH_MODE none without X-User-Id */
+
+typedef struct {
+    Clock *clock;
+    Store *store;
+    Bus *bus;
+    Hub *hub;
+    Service *service;
+    Engine *engine;
+    Api *api;
+    HttpServer *server;
+} App;
+
+static bool start_core(App *app, const Config *config, GError **error)
+{
+    app->clock = clock_new_system();
+    app->store = store_open_sqlite(config->data_dir, app->clock, error);
+    if (app->store == NULL)
+        return false;
+    app->bus = bus_open_local(BUS_MAX_MESSAGES, BUS_MAX_BYTES);
+    app->hub = hub_new(HUB_MAX_BYTES);
+    ServiceOptions options = {
+        .has_engine = config->has_engine,
+        .max_open_runs = config->max_open_runs,
+        .cache_bytes = (size_t)config->cache_bytes,
+        .n_readers = (size_t)config->store_readers,
+        .command_resend_ms = config->command_resend_seconds * 1000,
+    };
+    app->service = service_start(app->store, app->bus, app->hub, app->clock, &options, error);
+    if (app->service == NULL)
+        return false;
+    if (config->has_engine) {
+        EngineOptions engine_options = {.max_parallel_steps = (size_t)config->max_parallel_steps};
+        app->engine = engine_start(app->bus, app->clock, &engine_options, error);
+        if (app->engine == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool start_http(App *app, const Config *config, const char *version, GError **error)
+{
+    ApiOptions api_options = {
+        .auth_mode = config->is_gateway ? AUTH_GATEWAY : AUTH_NONE,
+        .gateway_secret = config->gateway_secret,
+        .cursor_secret = store_secret(app->store),
+        .n_loops = (size_t)config->http_loops,
+        .version = version,
+    };
+    g_strlcpy(api_options.local_user.text, LOCAL_USER, sizeof api_options.local_user.text);
+    app->api = api_new(&api_options, app->service, app->hub, app->clock);
+    HttpOptions http_options = {
+        .address = config->listen_addr,
+        .port = (uint16_t)config->port,
+        .n_loops = (size_t)config->http_loops,
+        .handler = api_handle,
+        .error_body = api_error_body,
+        .arg = app->api,
+    };
+    app->server = http_server_start(&http_options, app->clock, error);
+    if (app->server == NULL)
+        return false;
+    api_set_server(app->api, app->server);
+    return true;
+}
+
+/* Works on whatever was started. */
+static void stop_all(App *app)
+{
+    if (app->service != NULL)
+        service_close_doors(app->service);
+    if (app->server != NULL) {
+        http_server_drain(app->server);
+        int64_t deadline_ms = clock_monotonic_ms(app->clock) + DRAIN_MS;
+        Bell pause; /* nobody rings it */
+        bell_init(&pause);
+        while (!http_server_is_idle(app->server) && clock_monotonic_ms(app->clock) < deadline_ms)
+            bell_wait(&pause, DRAIN_LOOK_MS);
+        bell_done(&pause);
+    }
+    if (app->bus != NULL)
+        bus_shutdown(app->bus);
+    engine_stop(app->engine);
+    if (app->api != NULL)
+        api_detach(app->api);
+    service_stop(app->service);
+    http_server_stop(app->server);
+    api_free(app->api);
+    if (app->hub != NULL)
+        hub_free(app->hub);
+    bus_close(app->bus);
+    store_close(app->store);
+    clock_free(app->clock);
+}
+
+static void print_welcome(const App *app, const Config *config)
+{
+    bool is_v6 = strchr(config->listen_addr, ':') != NULL;
+    g_autofree char *base = g_strdup_printf("http://%s%s%s:%u", is_v6 ? "[" : "", config->listen_addr, is_v6 ? "]" : "",
+                                            http_server_port(app->server));
+    printf("FlowOps Execution Service on %s\n"
+           "data in %s\n"
+           "try: curl -s %s/api/executions/flows -H 'Content-Type: application/json' "
+           "-d '{\"name\":\"hello\",\"steps\":[{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"hi\"}}]}'\n",
+           base, config->data_dir, base);
+    fflush(stdout);
+    log_event(LOG_INFO, "ready", "address", base, "dataDir", config->data_dir, NULL);
+}
+
+int serve(const Config *config, const char *version)
+{
+    /* Few, early-trimmed arenas: an idle server stays small, and threads here share most of what they allocate. */
+    mallopt(M_ARENA_MAX, 2);
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+
+    App app = {0};
+    g_autoptr(GError) error = NULL;
+    if (!start_core(&app, config, &error) || !start_http(&app, config, version, &error)) {
+        fprintf(stderr, "flowops: %s\n", error->message);
+        stop_all(&app);
+        return EXIT_FAILURE;
+    }
+    print_welcome(&app, config);
+
+    int number = 0;
+    while (sigwait(&signals, &number) != 0)
+        ;
+    log_event(LOG_INFO, "shutting down", "signal", number == SIGINT ? "SIGINT" : "SIGTERM", NULL);
+    stop_all(&app);
+    log_event(LOG_INFO, "stopped", NULL);
+    return EXIT_SUCCESS;
+}
