@@ -1,0 +1,43 @@
+# A thin front for Meson and Ninja; `make help` lists what there is.
+BUILD := build
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: flowops run test check bench clean help
+.NOTPARALLEL:
+
+flowops: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet flowops
+
+# Ninja itself notices a changed meson.build; tests=auto lets a machine without the test library build the program.
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null || { echo "Meson is missing; \`make run\` installs what is needed, or: tools/install-packages build" >&2; exit 1; }
+	@meson setup -Dtests=auto $(BUILD)
+
+run:
+	@tools/install-packages build
+	@$(MAKE) --no-print-directory flowops
+	@exec env DATA_DIR="$${DATA_DIR:-./data}" $(BUILD)/flowops serve
+
+test:
+	@tools/install-packages build test
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD)
+
+check:
+	@tools/check
+
+bench:
+	@tools/install-packages build bench
+	@$(MAKE) --no-print-directory flowops
+	@bench/run
+
+clean:
+	@rm -rf $(BUILD) $(BUILD)-*
+
+help:
+	@echo 'make          build $(BUILD)/flowops'
+	@echo 'make run      install what is missing, build, serve on http://127.0.0.1:8080 with data in ./data'
+	@echo 'make test     install what tests need, build, run every test that needs no outside server'
+	@echo 'make check    format, layers, banned calls, clang-tidy, cppcheck, both compilers, sanitizers'
+	@echo 'make bench    install what benchmarks need, build, print each figure beside its limit'
+	@echo 'make clean    remove the build directories; ./data stays'
