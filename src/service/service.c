@@ -352,6 +352,7 @@ Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, con
     bell_init(&service->sweeper_bell);
     bell_init(&service->stop_bell);
     atomic_store(&service->is_accepting, true);
+    atomic_store(&service->may_have_runs_to_stop, true);
     atomic_store(&service->is_store_up, true);
     atomic_store(&service->is_bus_up, true);
     if (!read_left_over(service, error) || !start_threads(service, error)) {

@@ -90,6 +90,7 @@ struct Service {
     atomic_bool is_accepting;
     atomic_bool is_stopping;
     atomic_bool is_engine_announced;
+    atomic_bool may_have_runs_to_stop; /* a flow was deleted by force, now or before this process began */
     atomic_bool is_store_up; /* as the last write or read found it */
     atomic_bool is_bus_up;
     atomic_int_fast64_t n_open_runs;

@@ -74,6 +74,7 @@ static void clean_outbox(Sweeper *sweeper)
     sweeper->is_outbox_clean = true;
 }
 
+/* Lists the next page of runs after an id. */
 typedef bool (*ListRuns)(Service *service, const char *after, Id *ret_ids, size_t *ret_n, GError **error);
 
 static bool list_runs_to_stop(Service *service, const char *after, Id *ret_ids, size_t *ret_n, GError **error)
@@ -86,7 +87,8 @@ static bool list_runs_to_settle(Service *service, const char *after, Id *ret_ids
     return store_list_runs_in_phase(service->store, PHASE_ENDING, INSTANT_NONE, after, SWEEP_PAGE, ret_ids, ret_n, error);
 }
 
-static void sweep(Sweeper *sweeper, ListRuns list, WriterItemKind kind)
+/* True when all that there was is done. */
+static bool sweep(Sweeper *sweeper, ListRuns list, WriterItemKind kind)
 {
     Id ids[SWEEP_PAGE];
     Id after = {""};
@@ -95,12 +97,15 @@ static void sweep(Sweeper *sweeper, ListRuns list, WriterItemKind kind)
         g_autoptr(GError) error = NULL;
         if (!list(sweeper->service, after.text, ids, &n, &error)) {
             log_error(LOG_WARNING, "the sweeper could not read its runs; it tries again", error, NULL);
-            return;
+            return false;
         }
-        if (n == 0 || !do_runs(sweeper, kind, ids, n))
-            return;
+        if (n == 0)
+            return true;
+        if (!do_runs(sweeper, kind, ids, n))
+            return false;
         after = ids[n - 1];
     } while (n == SWEEP_PAGE);
+    return true;
 }
 
 void sweeper_main(void *arg)
@@ -114,7 +119,9 @@ void sweeper_main(void *arg)
             if (!sweeper.is_outbox_clean && sweeper.n_handed_over == service->left_over->len)
                 clean_outbox(&sweeper);
         }
-        sweep(&sweeper, list_runs_to_stop, ITEM_STOP);
+        /* Looking for them walks all open runs, so only when there may be some. */
+        if (atomic_exchange(&service->may_have_runs_to_stop, false) && !sweep(&sweeper, list_runs_to_stop, ITEM_STOP))
+            atomic_store(&service->may_have_runs_to_stop, true);
         sweep(&sweeper, list_runs_to_settle, ITEM_SETTLE);
     }
     bell_done(&sweeper.latch);

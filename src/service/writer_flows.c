@@ -106,8 +106,10 @@ static bool try_flow_change(Service *service, ServiceCall *call)
         return false;
     }
     flow_answer(service, call, next);
-    if (next->stops_runs)
+    if (next->stops_runs) {
+        atomic_store(&service->may_have_runs_to_stop, true);
         bell_ring(&service->sweeper_bell);
+    }
     return true;
 }
 

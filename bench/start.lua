@@ -1,0 +1,2 @@
+-- A start without a body: POST /flows/{id}/start.
+wrk.method = "POST"
