@@ -63,9 +63,6 @@ Decision *decide_hand_over(const Run *run, const Id *command_id, int64_t now_ms)
  * NOTHING unless the phase is PHASE_ENDING. */
 Decision *decide_settle(const Run *run, int64_t now_ms);
 
-/* Does a status answer what is pending? Exposed for fold and tests (rules "Commands"). */
-bool command_is_answered_by(const PendingCommand *pending, const Run *run, RunStatus status, int64_t timestamp);
-
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Decision, decision_free)
 
 #endif

@@ -16,7 +16,7 @@ typedef struct {
     StepStatus status;
     int64_t attempt; /* 0 before the first */
     char *error;
-    int64_t started_at, completed_at; /* INSTANT_NONE before */
+    int64_t started_at, completed_at; /* of the current attempt; INSTANT_NONE before */
     char *outputs_json;
 } StepState;
 
@@ -34,12 +34,16 @@ typedef enum {
     PHASE_SETTLED, /* ended, every step is terminal */
 } RunPhase;
 
+/* What never changes after RUN_CREATED: owned here once and shared by every copy. */
+typedef struct RunBirth RunBirth;
+
 typedef struct {
     Id id, flow_id, owner;
-    char *triggered_by;
-    int64_t flow_version;
+    RunBirth *birth; /* owns the next four members */
+    const char *triggered_by;
     TextMap labels, inputs;
-    char *request_digest;
+    const char *request_digest;
+    int64_t flow_version;
 
     int64_t seq; /* of the last event folded; 0: nothing yet */
     RunStatus status;
@@ -50,8 +54,9 @@ typedef struct {
 
     int64_t generation;    /* from 1 */
     int64_t handed_over_seq; /* seq of the creation or of the last hand-over: older unpublished commands are superseded */
-    /* The last flow status taken in this generation; INSTANT_NONE when none was. */
+    /* The last flow status taken: flow statuses are ordered by (generation, timestamp). INSTANT_NONE, 0: none was. */
     int64_t last_flow_status_at;
+    int64_t last_flow_generation;
     Origin last_flow_origin;
     int64_t ended_at; /* wall time of the terminal flow status event's timestamp; INSTANT_NONE */
 
@@ -67,8 +72,13 @@ void run_free(Run *run);
 StepState *run_find_step(const Run *run, const char *step_id); /* NULL when unknown */
 RunPhase run_phase(const Run *run);
 
+/* Does a flow status answer what is pending (rules "Commands")? run: as it was before. The status must be one that is
+ * taken, so whatever it is, it is newer than the run's. */
+bool run_status_answers_pending(const Run *run, RunStatus status);
+
 /* Folds the next event. False (the run untouched) when it is not the next: seq is not run->seq + 1, a second creation,
- * another run's id, an unknown step. That is a broken journal, never an answer to input. */
+ * another run's id, an unknown step, a flow status or a command after the end. That is a broken journal, never an answer
+ * to input. */
 MUST_CHECK bool run_fold(Run *run, const Event *event, GError **error);
 
 /* Appends the contract's run detail. `outputs` and `steps` come last: the first *returned* bytes of what was appended,
