@@ -37,9 +37,9 @@ typedef struct {
     int64_t created_at, updated_at;
     int64_t seq;
     int64_t flow_version;
-    CommandKind pending;   /* COMMAND_NONE: nothing is pending */
-    int64_t pending_at;    /* when it was requested; INSTANT_NONE */
-    const char *detail;    /* run_encode_detail() */
+    CommandKind pending; /* COMMAND_NONE: nothing is pending */
+    int64_t pending_at;  /* when it was requested; INSTANT_NONE */
+    const char *detail;  /* run_encode_detail() */
     size_t detail_size;
     size_t summary_size;   /* what run_encode_detail() returned */
     const TextMap *labels; /* written with the first append only; they never change */
@@ -51,7 +51,7 @@ typedef struct {
     int64_t n_events;
     const char *events; /* event_encode() texts, each ended by '\n' */
     size_t events_size;
-    const RunRow *row;  /* the projection that includes them */
+    const RunRow *row; /* the projection that includes them */
     /* Seqs among them that order a message (creation, command, hand-over), to be published by the relay. */
     const int64_t *command_seqs;
     size_t n_commands;
@@ -61,18 +61,18 @@ typedef struct {
 typedef enum { WRITE_RUN, WRITE_FLOW, WRITE_PUBLISHED } WriteKind;
 
 typedef enum {
-    WRITTEN,         /* durable */
-    WRITE_CONFLICT,  /* another writer was first: reload and decide again */
-    WRITE_NOTHING,   /* did not happen; may be tried again */
-    WRITE_UNKNOWN,   /* may have happened; settle it by reading before trying again */
+    WRITTEN,        /* durable */
+    WRITE_CONFLICT, /* another writer was first: reload and decide again */
+    WRITE_NOTHING,  /* did not happen; may be tried again */
+    WRITE_UNKNOWN,  /* may have happened; settle it by reading before trying again */
 } WriteOutcome;
 
 typedef struct {
     WriteKind kind;
     union {
         RunAppend run;
-        const Flow *flow;    /* WRITE_FLOW: this version; CONFLICT when it exists */
-        int64_t outbox_id;   /* WRITE_PUBLISHED: this entry is on the bus; forgetting it twice is fine */
+        const Flow *flow;  /* WRITE_FLOW: this version; CONFLICT when it exists */
+        int64_t outbox_id; /* WRITE_PUBLISHED: this entry is on the bus; forgetting it twice is fine */
     };
     WriteOutcome ret_outcome;
 } StoreWrite;
@@ -126,16 +126,16 @@ typedef struct {
 } ListPosition;
 
 typedef struct {
-    const char *owner;          /* always set */
-    const char *flow_id;        /* the rest are filters; NULL or INSTANT_NONE: any (flows use owner only) */
-    const char *step_id;        /* runs of flows that have, or had, this step */
+    const char *owner;   /* always set */
+    const char *flow_id; /* the rest are filters; NULL or INSTANT_NONE: any (flows use owner only) */
+    const char *step_id; /* runs of flows that have, or had, this step */
     const RunStatus *status;
     const char *triggered_by;
     const char *label_name, *label_value; /* value NULL: any value */
-    int64_t from, to;           /* created_at >= from, < to */
-    const ListPosition *after;  /* cursor, or NULL */
-    int64_t skip;               /* page * size; 0 with a cursor */
-    size_t limit;               /* 1-200 */
+    int64_t from, to;                     /* created_at >= from, < to */
+    const ListPosition *after;            /* cursor, or NULL */
+    int64_t skip;                         /* page * size; 0 with a cursor */
+    size_t limit;                         /* 1-200 */
     bool wants_total;
 } ListQuery;
 

@@ -1,0 +1,190 @@
+/* store.c - the port's thin wrappers: they hold callers to the preconditions and to the threads that may block, so that
+ * no implementation has to; and the memory of what reads return. */
+#include "store/store_internal.h"
+
+#include <string.h>
+
+#include "base/thread.h"
+
+#define PAGE_MAX_ENTRIES 1000
+#define LIST_MAX_ITEMS 200
+
+static void assert_may_read(const Store *store)
+{
+    g_assert(store != NULL);
+    THREAD_ASSERT_NOT(ROLE_LOOP);
+    THREAD_ASSERT_NOT(ROLE_ENGINE);
+}
+
+static void assert_append(const RunAppend *run)
+{
+    g_assert(run->first_seq >= 1 && run->n_events >= 1);
+    g_assert(run->events != NULL && run->events_size > 0 && run->events[run->events_size - 1] == '\n');
+    g_assert(run->row != NULL && run->row->seq == run->first_seq + run->n_events - 1);
+    g_assert(run->row->detail != NULL && run->row->summary_size <= run->row->detail_size);
+    for (size_t i = 0; i < run->n_commands; i++) {
+        g_assert(run->command_seqs[i] >= run->first_seq && run->command_seqs[i] <= run->row->seq);
+    }
+}
+
+bool store_write(Store *store, StoreWrite *writes, size_t n_writes, GError **error)
+{
+    g_assert(store != NULL);
+    g_assert(thread_role() == ROLE_WRITER || thread_role() == ROLE_MAIN);
+    if (n_writes == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < n_writes; i++) {
+        switch (writes[i].kind) {
+        case WRITE_RUN:
+            assert_append(&writes[i].run);
+            break;
+        case WRITE_FLOW:
+            g_assert(writes[i].flow != NULL && writes[i].flow->version >= 1);
+            break;
+        case WRITE_PUBLISHED:
+            break;
+        }
+    }
+    return store->ops->write(store, writes, n_writes, error);
+}
+
+Flow *store_get_flow(Store *store, const char *flow_id, int64_t version, GError **error)
+{
+    assert_may_read(store);
+    g_assert(flow_id != NULL && version >= 0);
+    return store->ops->get_flow(store, flow_id, version, error);
+}
+
+RunDocument *store_get_run(Store *store, const char *run_id, GError **error)
+{
+    assert_may_read(store);
+    g_assert(run_id != NULL);
+    return store->ops->get_run(store, run_id, error);
+}
+
+JournalPage *store_read_journal(Store *store, const char *run_id, int64_t after, size_t max_entries, size_t max_bytes,
+                                GError **error)
+{
+    assert_may_read(store);
+    g_assert(run_id != NULL && after >= 0);
+    g_assert(max_entries >= 1 && max_entries <= PAGE_MAX_ENTRIES);
+    return store->ops->read_journal(store, run_id, after, max_entries, max_bytes, error);
+}
+
+static void assert_query(const ListQuery *query)
+{
+    g_assert(query->owner != NULL);
+    g_assert(query->limit >= 1 && query->limit <= LIST_MAX_ITEMS);
+    g_assert(query->skip >= 0 && (query->skip == 0 || query->after == NULL));
+    g_assert(query->label_value == NULL || query->label_name != NULL);
+}
+
+ListPage *store_list_flows(Store *store, const ListQuery *query, GError **error)
+{
+    assert_may_read(store);
+    assert_query(query);
+    return store->ops->list_flows(store, query, error);
+}
+
+ListPage *store_list_runs(Store *store, const ListQuery *query, GError **error)
+{
+    assert_may_read(store);
+    assert_query(query);
+    return store->ops->list_runs(store, query, error);
+}
+
+bool store_count_open_runs(Store *store, const char *flow_id, int64_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    return store->ops->count_open_runs(store, flow_id, ret_n, error);
+}
+
+bool store_list_runs_in_phase(Store *store, RunPhase phase, int64_t requested_before, const char *after, size_t limit,
+                              Id *ret_ids, size_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    g_assert(phase == PHASE_OPEN || phase == PHASE_ENDING);
+    g_assert(after != NULL && limit >= 1);
+    return store->ops->list_runs_in_phase(store, phase, requested_before, after, limit, ret_ids, ret_n, error);
+}
+
+bool store_list_runs_to_stop(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    g_assert(after != NULL && limit >= 1);
+    return store->ops->list_runs_to_stop(store, after, limit, ret_ids, ret_n, error);
+}
+
+bool store_read_outbox(Store *store, int64_t after, size_t limit, OutboxEntry *ret_entries, size_t *ret_n,
+                       GError **error)
+{
+    assert_may_read(store);
+    g_assert(after >= 0 && limit >= 1);
+    return store->ops->read_outbox(store, after, limit, ret_entries, ret_n, error);
+}
+
+const unsigned char *store_secret(Store *store)
+{
+    g_assert(store != NULL);
+    return store->ops->secret(store);
+}
+
+bool store_check(Store *store, GError **error)
+{
+    assert_may_read(store);
+    return store->ops->check(store, error);
+}
+
+void store_close(Store *store)
+{
+    if (store != NULL) {
+        store->ops->close(store);
+    }
+}
+
+/* ---- what reads return ---- */
+
+void run_document_free(RunDocument *document)
+{
+    if (document != NULL) {
+        g_free(document->detail);
+        g_free(document);
+    }
+}
+
+JournalPage *journal_page_new(void)
+{
+    JournalPage *page = g_new0(JournalPage, 1);
+    page->texts = g_ptr_array_new_with_free_func(g_free);
+    return page;
+}
+
+void journal_page_free(JournalPage *page)
+{
+    if (page != NULL) {
+        g_free(page->entries);
+        g_ptr_array_unref(page->texts);
+        g_free(page);
+    }
+}
+
+ListPage *list_page_new(size_t limit)
+{
+    ListPage *page = g_new0(ListPage, 1);
+    page->items = g_new0(ListItem, limit);
+    page->total = -1;
+    return page;
+}
+
+void list_page_free(ListPage *page)
+{
+    if (page == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < page->n_items; i++) {
+        g_free(page->items[i].json);
+    }
+    g_free(page->items);
+    g_free(page);
+}

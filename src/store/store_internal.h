@@ -1,0 +1,37 @@
+/* store_internal.h - what an implementation of the store provides. Every method is required and may block on disk or
+ * network; store.c has checked the preconditions before it calls one. */
+#ifndef FLOWOPS_STORE_STORE_INTERNAL_H
+#define FLOWOPS_STORE_STORE_INTERNAL_H
+
+#include "store/store.h"
+
+typedef struct {
+    const char *name;
+    /* Durable when it returns true; idempotent only as far as seqs, versions and outbox ids make it so. */
+    bool (*write)(Store *, StoreWrite *, size_t, GError **);
+
+    /* Reads: idempotent, from several threads at once. */
+    Flow *(*get_flow)(Store *, const char *, int64_t, GError **);
+    RunDocument *(*get_run)(Store *, const char *, GError **);
+    JournalPage *(*read_journal)(Store *, const char *, int64_t, size_t, size_t, GError **);
+    ListPage *(*list_flows)(Store *, const ListQuery *, GError **);
+    ListPage *(*list_runs)(Store *, const ListQuery *, GError **);
+    bool (*count_open_runs)(Store *, const char *, int64_t *, GError **);
+    bool (*list_runs_in_phase)(Store *, RunPhase, int64_t, const char *, size_t, Id *, size_t *, GError **);
+    bool (*list_runs_to_stop)(Store *, const char *, size_t, Id *, size_t *, GError **);
+    bool (*read_outbox)(Store *, int64_t, size_t, OutboxEntry *, size_t *, GError **);
+    bool (*check)(Store *, GError **);
+
+    const unsigned char *(*secret)(Store *); /* any thread, never blocks */
+    void (*close)(Store *);                  /* frees the Store */
+} StoreOps;
+
+struct Store {
+    const StoreOps *ops; /* the implementation's struct begins with this one */
+};
+
+/* For implementations: an empty page, to be filled. */
+JournalPage *journal_page_new(void);
+ListPage *list_page_new(size_t limit);
+
+#endif

@@ -1,0 +1,246 @@
+/* store_sqlite_connection.c - connections, their settings and prepared statements, and the pool of readers. */
+#include "store/store_sqlite_internal.h"
+
+#include <string.h>
+
+/* Open at once at most, each with its cache. More callers than this wait: a read takes microseconds, and threads that
+ * read are counted in single digits. */
+#define MAX_READERS 8
+
+/* Another process (fsck, the sqlite3 shell) may hold a lock for a moment. */
+#define BUSY_WAIT_MS 5000
+
+/* Why each: docs/sqlite.md. mmap stays off: an I/O error would be a SIGBUS instead of an error. */
+static const char *const settings[] = {
+    [CONNECTION_WRITER] = "PRAGMA journal_mode = WAL;"
+                          "PRAGMA synchronous = FULL;"
+                          "PRAGMA wal_autocheckpoint = 0;"
+                          "PRAGMA journal_size_limit = 33554432;"
+                          "PRAGMA cache_size = -8192;"
+                          "PRAGMA temp_store = MEMORY;"
+                          "PRAGMA mmap_size = 0;"
+                          "PRAGMA foreign_keys = OFF;",
+    [CONNECTION_READER] = "PRAGMA query_only = ON;"
+                          "PRAGMA cache_size = -1024;"
+                          "PRAGMA temp_store = MEMORY;"
+                          "PRAGMA mmap_size = 0;",
+    [CONNECTION_CHECKPOINTER] = "PRAGMA synchronous = FULL;"
+                                "PRAGMA wal_autocheckpoint = 0;"
+                                "PRAGMA cache_size = 16;"
+                                "PRAGMA mmap_size = 0;",
+};
+
+static const char *const statement_texts[N_STATEMENTS] = {
+    [STATEMENT_BEGIN_WRITE] = "BEGIN IMMEDIATE",
+    [STATEMENT_BEGIN_READ] = "BEGIN",
+    [STATEMENT_COMMIT] = "COMMIT",
+    [STATEMENT_ROLLBACK] = "ROLLBACK",
+    [STATEMENT_FIND_RUN_ROW] = "SELECT rowid, seq, status, phase, pending_at FROM runs WHERE id = ?1",
+    [STATEMENT_INSERT_JOURNAL] = "INSERT INTO journal(run_id, seq, last_seq, events) VALUES (?1, ?2, ?3, ?4)",
+    [STATEMENT_INSERT_RUN] = "INSERT INTO runs(id, owner, flow_id, flow_version, triggered_by, created_at, created_by,"
+                             " updated_at, updated_by, seq, pending, summary, rest, status, phase, pending_at)"
+                             " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    /* Two ways to update: most events leave what indexes hold as it is, and naming such a column in an UPDATE rewrites
+     * its index entries even when the value stays. */
+    [STATEMENT_UPDATE_RUN] =
+        "UPDATE runs SET updated_at = ?8, updated_by = ?9, seq = ?10, pending = ?11, summary = ?12, rest = ?13"
+        " WHERE rowid = ?1",
+    [STATEMENT_UPDATE_RUN_INDEXED] =
+        "UPDATE runs SET updated_at = ?8, updated_by = ?9, seq = ?10, pending = ?11, summary = ?12, rest = ?13,"
+        " status = ?14, phase = ?15, pending_at = ?16 WHERE rowid = ?1",
+    [STATEMENT_INSERT_LABEL] =
+        "INSERT INTO run_labels(owner, name, value, created_at, run_id) VALUES (?1, ?2, ?3, ?4, ?5)",
+    [STATEMENT_SUPERSEDE_OUTBOX] = "DELETE FROM outbox WHERE run_id = ?1",
+    [STATEMENT_INSERT_OUTBOX] = "INSERT INTO outbox(id, run_id, seq) VALUES (?1, ?2, ?3)",
+    [STATEMENT_DELETE_OUTBOX] = "DELETE FROM outbox WHERE id = ?1",
+    [STATEMENT_FIND_FLOW_ROW] = "SELECT rowid, version, is_deleted FROM flows WHERE id = ?1",
+    [STATEMENT_INSERT_FLOW_VERSION] = "INSERT INTO flow_versions(flow_id, version, definition) VALUES (?1, ?2, ?3)",
+    [STATEMENT_INSERT_FLOW] =
+        "INSERT INTO flows(id, owner, version, is_deleted, stops_runs, created_at, updated_at, created_by, updated_by,"
+        " summary) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [STATEMENT_UPDATE_FLOW] =
+        "UPDATE flows SET version = ?3, is_deleted = ?4, stops_runs = ?5, updated_at = ?7, updated_by = ?9,"
+        " summary = ?10 WHERE rowid = ?1",
+    [STATEMENT_INSERT_FLOW_STEP] =
+        "INSERT INTO flow_steps(step_id, owner, flow_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    [STATEMENT_GET_FLOW] = "SELECT definition FROM flow_versions WHERE flow_id = ?1 AND version = ?2",
+    [STATEMENT_GET_NEWEST_FLOW] =
+        "SELECT definition FROM flow_versions WHERE flow_id = ?1 ORDER BY version DESC LIMIT 1",
+    [STATEMENT_GET_RUN] = "SELECT flow_id, owner, status, phase, seq, summary, rest FROM runs WHERE id = ?1",
+    /* From the record that holds the event ?2 (or the last before it). */
+    [STATEMENT_READ_JOURNAL] = "SELECT seq, last_seq, events FROM journal WHERE run_id = ?1 AND seq >= ifnull("
+                               "(SELECT max(seq) FROM journal WHERE run_id = ?1 AND seq <= ?2), 0) ORDER BY seq",
+    [STATEMENT_COUNT_OPEN] = "SELECT count(*) FROM runs INDEXED BY runs_unsettled WHERE phase < 2 AND phase = 0",
+    [STATEMENT_COUNT_OPEN_OF_FLOW] =
+        "SELECT count(*) FROM runs INDEXED BY runs_unsettled WHERE phase < 2 AND phase = 0 AND flow_id = ?1",
+    [STATEMENT_RUNS_IN_PHASE] =
+        "SELECT id FROM runs INDEXED BY runs_unsettled WHERE phase < 2 AND phase = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+    [STATEMENT_RUNS_PENDING_IN_PHASE] =
+        "SELECT id FROM runs INDEXED BY runs_unsettled WHERE phase < 2 AND phase = ?1 AND id > ?2 AND pending_at < ?4"
+        " ORDER BY id LIMIT ?3",
+    [STATEMENT_RUNS_TO_STOP] =
+        "SELECT r.id FROM runs r INDEXED BY runs_unsettled WHERE r.phase < 2 AND r.phase = 0 AND r.id > ?1"
+        " AND r.flow_id IN (SELECT f.id FROM flows f INDEXED BY flows_stopping WHERE f.stops_runs = 1)"
+        " AND r.pending <> ?3 ORDER BY r.id LIMIT ?2",
+    [STATEMENT_READ_OUTBOX] = "SELECT id, run_id, seq FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
+    [STATEMENT_FLOWS_OF_STEP] =
+        "SELECT flow_id FROM flow_steps WHERE step_id = ?1 AND owner = ?2 ORDER BY flow_id LIMIT 2",
+    [STATEMENT_CHECK] = "SELECT length(value) FROM meta WHERE name = 'secret'",
+};
+
+const char *statement_text(StatementId id)
+{
+    return statement_texts[id];
+}
+
+void set_sqlite_error(GError **error, sqlite3 *db, int rc, const char *doing)
+{
+    FlowopsError code = FLOWOPS_INTERNAL;
+    switch (rc & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_NOMEM:
+    case SQLITE_PROTOCOL:
+        code = FLOWOPS_UNAVAILABLE;
+        break;
+    default:
+        break;
+    }
+    g_set_error(error, FLOWOPS_ERROR, code, "cannot %s: %s (%s)", doing, sqlite3_errstr(rc),
+                db != NULL ? sqlite3_errmsg(db) : "no connection");
+}
+
+Connection *connection_open(const char *path, ConnectionKind kind, GError **error)
+{
+    int flags = (kind == CONNECTION_READER ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE) | SQLITE_OPEN_NOMUTEX;
+    Connection *connection = g_new0(Connection, 1);
+    int rc = sqlite3_open_v2(path, &connection->db, flags, NULL);
+    if (rc == SQLITE_OK) {
+        sqlite3_extended_result_codes(connection->db, 1);
+        (void)sqlite3_busy_timeout(connection->db, BUSY_WAIT_MS);
+        rc = sqlite3_exec(connection->db, settings[kind], NULL, NULL, NULL);
+    }
+    if (rc != SQLITE_OK) {
+        set_sqlite_error(error, connection->db, rc, "open the database");
+        connection_close(connection);
+        return NULL;
+    }
+    return connection;
+}
+
+void connection_close(Connection *connection)
+{
+    if (connection == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < N_STATEMENTS; i++) {
+        sqlite3_finalize(connection->statements[i]);
+    }
+    int rc = sqlite3_close(connection->db);
+    g_assert(rc == SQLITE_OK); /* a statement of ours was not finalised */
+    g_free(connection);
+}
+
+sqlite3_stmt *connection_statement(Connection *connection, StatementId id, GError **error)
+{
+    sqlite3_stmt **place = &connection->statements[id];
+    if (*place == NULL) {
+        int rc = sqlite3_prepare_v3(connection->db, statement_texts[id], -1, SQLITE_PREPARE_PERSISTENT, place, NULL);
+        if (rc != SQLITE_OK) {
+            set_sqlite_error(error, connection->db, rc, "prepare a statement");
+            return NULL;
+        }
+    }
+    return *place;
+}
+
+int statement_run(sqlite3_stmt *statement)
+{
+    int rc = sqlite3_step(statement);
+    int reset = sqlite3_reset(statement);
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : reset;
+}
+
+int statement_next(sqlite3_stmt *statement, GError **error)
+{
+    int rc = sqlite3_step(statement);
+    if (rc == SQLITE_ROW) {
+        return 1;
+    }
+    if (rc != SQLITE_DONE) {
+        set_sqlite_error(error, sqlite3_db_handle(statement), rc, "read");
+    }
+    (void)sqlite3_reset(statement); /* repeats the error of the step */
+    return rc == SQLITE_DONE ? 0 : -1;
+}
+
+/* Binding fails only out of range (our bug) or out of memory (SQLite's allocator is the process's, where the next
+ * allocation of ours ends it). */
+static void assert_bound(int rc)
+{
+    g_assert(rc == SQLITE_OK);
+}
+
+void bind_text_n(sqlite3_stmt *statement, int index, const char *text, size_t size)
+{
+    assert_bound(sqlite3_bind_text64(statement, index, text, size, SQLITE_STATIC, SQLITE_UTF8));
+}
+
+void bind_text(sqlite3_stmt *statement, int index, const char *text)
+{
+    assert_bound(sqlite3_bind_text(statement, index, text, -1, SQLITE_STATIC));
+}
+
+void bind_id(sqlite3_stmt *statement, int index, const Id *id)
+{
+    bind_text_n(statement, index, id->text, strlen(id->text));
+}
+
+void bind_instant(sqlite3_stmt *statement, int index, int64_t ms)
+{
+    assert_bound(ms == INSTANT_NONE ? sqlite3_bind_null(statement, index) : sqlite3_bind_int64(statement, index, ms));
+}
+
+void column_id(sqlite3_stmt *statement, int column, Id *ret_id)
+{
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+    g_strlcpy(ret_id->text, text != NULL ? text : "", sizeof ret_id->text);
+}
+
+/* ---- readers ---- */
+
+Connection *readers_take(SqliteStore *store, GError **error)
+{
+    {
+        MUTEX_SCOPE(&store->readers_mu);
+        while (store->idle_readers == NULL && store->n_readers == MAX_READERS) {
+            pthread_cond_wait(&store->reader_is_idle, &store->readers_mu);
+        }
+        Connection *connection = store->idle_readers;
+        if (connection != NULL) {
+            store->idle_readers = connection->next_idle;
+            return connection;
+        }
+        store->n_readers++;
+    }
+    Connection *connection = connection_open(store->path, CONNECTION_READER, error);
+    if (connection == NULL) {
+        MUTEX_SCOPE(&store->readers_mu);
+        store->n_readers--;
+        pthread_cond_signal(&store->reader_is_idle);
+    }
+    return connection;
+}
+
+void readers_give(SqliteStore *store, Connection *connection)
+{
+    MUTEX_SCOPE(&store->readers_mu);
+    connection->next_idle = store->idle_readers;
+    store->idle_readers = connection;
+    pthread_cond_signal(&store->reader_is_idle);
+}
