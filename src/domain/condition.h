@@ -13,7 +13,7 @@
 typedef struct Condition Condition;
 
 /* INVALID: "column C: what was expected" (from 1, in bytes). References: `${...}` as in reference.h, or bare
- * `stepId.outputKey`. A regular expression given as a literal is compiled here, so its faults are found here too. */
+ * `stepId.outputKey`; both must name steps, is_step NULL takes them unseen. A regular expression given as a literal is compiled here, so its faults are found here too. */
 MUST_CHECK Condition *condition_parse(const char *text, IsStep is_step, void *arg, GError **error);
 void condition_free(Condition *condition);
 

@@ -68,6 +68,7 @@ typedef struct {
      * its branches, each flattened the same way) and the steps' JSON text, spliced into START and the flow's detail. */
     const Step **flat;
     size_t n_flat;
+    const Step **by_id; /* flat, sorted by step_id, for flow_find_step() */
     char *steps_json;
     size_t steps_json_size;
     int ref_count; /* atomic */
@@ -76,7 +77,7 @@ typedef struct {
 Flow *flow_ref(const Flow *flow);
 void flow_unref(Flow *flow); /* NULL is fine */
 
-/* Derives flat and steps_json; called once by the builders when the tree is complete. */
+/* Derives flat, by_id and steps_json; called once by the builders when the tree is complete. */
 void flow_seal(Flow *flow);
 
 /* The stored form: the whole flow as one JSON object, decoded back by flow_decode(). INVALID on a broken text. */

@@ -9,4 +9,7 @@ extern const char *const PLUGIN_NAMES[]; /* NULL-terminated: delay echo fail tra
 
 bool plugin_name_is_known(const char *plugin_id);
 
+/* The built-in a mistyped name was probably meant to be; NULL when none is near. */
+const char *plugin_name_suggest(const char *name);
+
 #endif
