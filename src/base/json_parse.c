@@ -197,9 +197,8 @@ static bool parse_escaped(Parser *parser, const char *start, const char *at, con
 {
     const char *closing = at; /* what is unescaped is never longer than what is written */
     while (closing < parser->end && *closing != '"')
-        closing += *closing == '\\' ? 2 : 1;
-    closing = MIN(closing, parser->end);
-    char *text = scratch_reserve(parser, (size_t)(closing - start) + 1);
+        closing += *closing == '\\' && parser->end - closing > 1 ? 2 : 1;
+    char *text = scratch_reserve(parser, (size_t)(closing - start));
     char *out = text;
     for (;;) {
         memcpy(out, start, (size_t)(at - start));
@@ -214,7 +213,6 @@ static bool parse_escaped(Parser *parser, const char *start, const char *at, con
         if (!scan_run(parser, &at))
             return false;
     }
-    *out = '\0';
     *ret_text = text;
     *ret_size = (size_t)(out - text);
     parser->at = at + 1;

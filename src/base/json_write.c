@@ -7,7 +7,7 @@
 #include "base/clock.h"
 
 /* Room for `size` more bytes and a NUL; the caller writes there and then adds to out->len. */
-static char *reserve(GString *out, size_t size)
+static inline char *reserve(GString *out, size_t size)
 {
     if (size >= out->allocated_len - out->len) {
         size_t len = out->len;
@@ -27,7 +27,8 @@ static void put_bytes(GString *out, const char *bytes, size_t size)
 
 static void put_char(GString *out, char c)
 {
-    put_bytes(out, &c, 1);
+    *reserve(out, 1) = c;
+    out->str[++out->len] = '\0';
 }
 
 /* What RFC 8259 wants escaped: quote, backslash, controls. */
@@ -76,27 +77,32 @@ static bool is_plain_word(uint64_t word)
     return (hits & ~word & highs) == 0;
 }
 
+/* How many bytes from the start need no escaping. */
+static size_t plain_prefix(const char *text, size_t size)
+{
+    size_t i = 0;
+    for (uint64_t word; i + sizeof word <= size; i += sizeof word) {
+        memcpy(&word, text + i, sizeof word);
+        if (!is_plain_word(word))
+            break;
+    }
+    while (i < size && is_plain((unsigned char)text[i]))
+        i++;
+    return i;
+}
+
 static void put_quoted(GString *out, const char *text, size_t size)
 {
     put_char(out, '"');
-    size_t run_start = 0, i = 0;
-    while (i < size) {
-        uint64_t word;
-        if (i + sizeof word <= size) {
-            memcpy(&word, text + i, sizeof word);
-            if (is_plain_word(word)) {
-                i += sizeof word;
-                continue;
-            }
-        }
-        if (!is_plain((unsigned char)text[i])) {
-            put_bytes(out, text + run_start, i - run_start);
-            put_escaped_char(out, (unsigned char)text[i]);
-            run_start = i + 1;
-        }
-        i++;
+    for (;;) {
+        size_t n_plain = plain_prefix(text, size);
+        put_bytes(out, text, n_plain);
+        if (n_plain == size)
+            break;
+        put_escaped_char(out, (unsigned char)text[n_plain]);
+        text += n_plain + 1;
+        size -= n_plain + 1;
     }
-    put_bytes(out, text + run_start, size - run_start);
     put_char(out, '"');
 }
 
