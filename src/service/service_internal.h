@@ -94,6 +94,7 @@ struct Service {
     atomic_bool is_store_up; /* as the last write or read found it */
     atomic_bool is_bus_up;
     atomic_int_fast64_t n_open_runs;
+    bool is_open_count_unsure; /* the writer's: a write's outcome stayed open */
     atomic_int_fast64_t n_commits, n_appends, n_events_appended;
     atomic_int_fast64_t n_statuses_ignored, n_dead_letters, n_commands_published;
 };

@@ -236,6 +236,18 @@ static CallResult group_worst(const StoreWrite *writes, size_t n_writes)
     return result_of_outcome(worst);
 }
 
+/* After a write whose outcome stayed open, runs are counted anew once the store answers. */
+static void settle_open_count(Service *service, bool is_written, const GError *error)
+{
+    int64_t n_open;
+    if (!is_written) {
+        service->is_open_count_unsure = service->is_open_count_unsure || error->code == FLOWOPS_UNKNOWN;
+    } else if (service->is_open_count_unsure && store_count_open_runs(service->store, NULL, &n_open, NULL)) {
+        atomic_store(&service->n_open_runs, n_open);
+        service->is_open_count_unsure = false;
+    }
+}
+
 /* Commits the group and answers its items; those that lost to another writer come back in the result, to be decided
  * again (an item is freed by its maker right after it was answered, so nothing here looks at it later). */
 static GPtrArray *group_commit(Group *group)
@@ -254,6 +266,8 @@ static GPtrArray *group_commit(Group *group)
     }
     g_autoptr(GHashTable) lost_flows = g_hash_table_new(g_direct_hash, g_direct_equal);
     group_take_outcomes(group, writes, lost_flows);
+    if (n_writes > 0)
+        settle_open_count(service, error == NULL, error);
     CallResult worst = group_worst(writes, n_writes);
 
     GPtrArray *lost = g_ptr_array_new();

@@ -83,6 +83,15 @@ static bool start_is_repeated(Group *group, WriterItem *item, const Id *run_id)
     return true;
 }
 
+/* A run's labels: its flow's, with the start's own on top. */
+static void merge_labels(const TextMap *flow_labels, const TextMap *own_labels, TextMap *ret_labels)
+{
+    text_map_copy(own_labels, ret_labels);
+    for (size_t i = 0; i < flow_labels->n_pairs; i++)
+        if (text_map_find(own_labels, flow_labels->pairs[i].name) == NULL)
+            text_map_add(ret_labels, flow_labels->pairs[i].name, flow_labels->pairs[i].value);
+}
+
 static void take_start(Group *group, WriterItem *item)
 {
     ServiceCall *call = item->call;
@@ -111,17 +120,20 @@ static void take_start(Group *group, WriterItem *item)
                   service->options.max_open_runs);
         return;
     }
+    TextMap labels;
+    merge_labels(&flow->labels, &call->start.labels, &labels);
     RunRequest request = {
         .run_id = run_id,
         .command_id = id_make(group->now_ms),
         .flow = flow,
         .triggered_by = call->start.triggered_by != NULL ? call->start.triggered_by : call->caller.text,
-        .labels = &call->start.labels,
+        .labels = &labels,
         .inputs = &call->start.inputs,
         .request_digest = call->start.request_digest,
         .now_ms = group->now_ms,
     };
     g_autoptr(Decision) decision = decide_create(&request);
+    text_map_done(&labels);
     TouchedRun *touched = touched_new(group, &run_id, NULL);
     touched_append(touched, decision, call->caller.text);
     item->touched = touched;
