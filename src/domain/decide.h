@@ -8,13 +8,13 @@
 #include "domain/message.h"
 #include "domain/run.h"
 
-#define COMMAND_RESEND_MS (30 * 1000)  /* default of COMMAND_RESEND_SECONDS */
+#define COMMAND_RESEND_MS (30 * 1000)   /* default of COMMAND_RESEND_SECONDS */
 #define FORCE_STOP_AFTER_MS (30 * 1000) /* stop?force=true needs a STOP unanswered for this long */
 
 typedef enum {
-    DECISION_APPEND, /* events, in order; their seq is set (run->seq + 1 ...) */
+    DECISION_APPEND,  /* events, in order; their seq is set (run->seq + 1 ...) */
     DECISION_NOTHING, /* already so, or already pending: 200 for a command; counted for a status */
-    DECISION_REJECT, /* the state rules it out (409), or a status that cannot be of this run (dead letter) */
+    DECISION_REJECT,  /* the state rules it out (409), or a status that cannot be of this run (dead letter) */
 } DecisionKind;
 
 typedef struct {

@@ -12,7 +12,7 @@ static char *join_error(const char *error, const char *note)
 {
     if (error == NULL || *error == '\0')
         return g_strdup(note);
-    g_autofree char *kept = text_cut(error, RUN_ERROR_MAX_BYTES - strlen(note) - 2);
+    g_autofree char *kept = text_head(error, RUN_ERROR_MAX_BYTES - strlen(note) - 2);
     return g_strconcat(kept, "; ", note, NULL);
 }
 
@@ -29,7 +29,7 @@ static void keep_outputs(const Run *run, const StepState *step, const StatusMess
                    size, others, RUN_OUTPUTS_MAX_BYTES);
     } else {
         event->outputs_json = g_strdup(status->outputs_json);
-        event->error = text_cut(status->error, RUN_ERROR_MAX_BYTES);
+        event->error = text_head(status->error, RUN_ERROR_MAX_BYTES);
         return;
     }
     event->error = join_error(status->error, note);
@@ -74,7 +74,7 @@ static const char *judge_flow_status(const Run *run, const StatusMessage *status
         return NULL;
     if (is_position_taken(&run->last_flow_origin, &status->origin))
         return "taken before, from the same position";
-    if (status->run_status == run->status && !run_status_answers_pending(run, status->run_status))
+    if (status->run_status == run->status)
         return "the same as the last flow status taken";
     return NULL;
 }
@@ -87,7 +87,7 @@ static Decision *decide_flow_status(const Run *run, const StatusMessage *status)
     Decision *decision = decision_append(1);
     Event *event = decision_add(decision, run, EVENT_FLOW_STATUS, status->timestamp);
     event->run_status = status->run_status;
-    event->error = text_cut(status->error, RUN_ERROR_MAX_BYTES);
+    event->error = text_head(status->error, RUN_ERROR_MAX_BYTES);
     keep_origin(&status->origin, event);
     return decision;
 }
@@ -100,7 +100,7 @@ static int progress_of(StepStatus status)
 }
 
 /* Which attempt a status without one is of: the current, or the one that a RUNNING after a failure begins, or (0) one that
- * has passed: an end from before the current attempt's begin is a repeat of the failure that led to it. */
+ * has passed: a FAILED from before the current attempt's begin is a repeat of the failure that led to it. */
 static int64_t attempt_of(const Run *run, const StepState *step, const StatusMessage *status)
 {
     int64_t current = MAX(step->attempt, 1);
@@ -109,7 +109,8 @@ static int64_t attempt_of(const Run *run, const StepState *step, const StatusMes
     if (step->status == STEP_FAILED && status->step_status == STEP_RUNNING && !run_status_is_terminal(run->status) &&
         status->timestamp > step->completed_at)
         return current + 1;
-    if (current > 1 && step->status == STEP_RUNNING && status->timestamp < step->started_at)
+    if (current > 1 && step->status == STEP_RUNNING && status->step_status == STEP_FAILED &&
+        status->timestamp < step->started_at)
         return 0;
     return current;
 }

@@ -12,8 +12,8 @@
 
 static const char *const EVENT_NAMES[] = {"RUN_CREATED", "COMMAND_REQUESTED", "RUN_HANDED_OVER", "FLOW_STATUS",
                                           "STEP_STATUS"};
-static const char *const RUN_STATUS_NAMES[] = {"SCHEDULED", "PENDING", "RUNNING", "PAUSED", "COMPLETED", "FAILED",
-                                               "STOPPED"};
+static const char *const RUN_STATUS_NAMES[] = {"SCHEDULED", "PENDING", "RUNNING", "PAUSED",
+                                               "COMPLETED", "FAILED",  "STOPPED"};
 static const char *const STEP_STATUS_NAMES[] = {"PENDING", "RUNNING", "COMPLETED", "FAILED", "SKIPPED", "CANCELLED"};
 static const char *const COMMAND_NAMES[] = {"NONE", "START", "PAUSE", "RESUME", "STOP"};
 
@@ -178,7 +178,7 @@ const char *event_text_frame_name(const char *json, size_t size)
     static const char PREFIX[] = "{\"eventType\":\"";
     size_t at = sizeof PREFIX - 1;
     g_assert(size > at && memcmp(json, PREFIX, at) == 0);
-    bool is_status = json[at] == 'F' || json[at] == 'S'; /* FLOW_STATUS, STEP_STATUS */
+    bool is_status = json[at] == 'F' || json[at] == 'S';                       /* FLOW_STATUS, STEP_STATUS */
     bool is_created = json[at] == 'R' && size > at + 4 && json[at + 4] == 'C'; /* RUN_CREATED, not RUN_HANDED_OVER */
     return is_status ? NULL : is_created ? "created" : "command";
 }

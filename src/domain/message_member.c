@@ -4,7 +4,9 @@
 
 #include <string.h>
 
-#define SHOWN_MAX_BYTES 80 /* of an unknown text that a reason repeats */
+#include "domain/fault.h"
+
+#define SHOWN_MAX_BYTES 80               /* of an unknown text that a reason repeats */
 #define INSTANT_MIN_MS (-62167219200000) /* 0000-01-01T00:00:00.000Z */
 #define INSTANT_MAX_MS 253402300799999   /* 9999-12-31T23:59:59.999Z */
 
@@ -26,7 +28,8 @@ JsonValue *member_parse_object(const char *json, size_t size, int max_depth, GEr
 }
 
 /* False with the error set when it is required; *ret_value is NULL when it is absent. */
-static bool find(const JsonValue *object, const char *name, MemberNeed need, const JsonValue **ret_value, GError **error)
+static bool find(const JsonValue *object, const char *name, MemberNeed need, const JsonValue **ret_value,
+                 GError **error)
 {
     *ret_value = json_get(object, name);
     if (*ret_value == NULL && need == MEMBER_REQUIRED) {
@@ -76,8 +79,8 @@ bool member_get_int(const JsonValue *object, const char *name, MemberNeed need, 
         return true;
     int64_t number = json_int(value);
     if (number < min || number > max) {
-        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
-                    "%s must be from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT, name, min, max);
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "%s must be from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT,
+                    name, min, max);
         return false;
     }
     *ret_int = number;
@@ -164,19 +167,11 @@ bool member_get_instant(const JsonValue *object, const char *name, MemberNeed ne
 
 void member_set_unknown(const char *name, const char *text, GError **error)
 {
-    g_autofree char *shown = text_cut(text, SHOWN_MAX_BYTES);
+    g_autofree char *shown = text_head(text, SHOWN_MAX_BYTES);
     g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "unknown %s \"%s\"", name, shown);
 }
 
-char *text_cut(const char *text, size_t max_bytes)
+char *text_head(const char *text, size_t max_bytes)
 {
-    if (text == NULL)
-        return NULL;
-    size_t size = strnlen(text, max_bytes + 1);
-    if (size > max_bytes) {
-        size = max_bytes;
-        while (size > 0 && ((unsigned char)text[size] & 0xC0) == 0x80)
-            size--;
-    }
-    return g_strndup(text, size);
+    return text != NULL ? g_strndup(text, text_cut(text, max_bytes)) : NULL;
 }

@@ -28,6 +28,6 @@ MUST_CHECK bool member_get_instant(const JsonValue *object, const char *name, Me
 void member_set_unknown(const char *name, const char *text, GError **error);
 
 /* The first max_bytes of a text, cut at a character. NULL for NULL. */
-char *text_cut(const char *text, size_t max_bytes);
+char *text_head(const char *text, size_t max_bytes);
 
 #endif

@@ -52,8 +52,9 @@ typedef struct {
     int64_t started_at, completed_at;
     PendingCommand pending;
 
-    int64_t generation;    /* from 1 */
-    int64_t handed_over_seq; /* seq of the creation or of the last hand-over: older unpublished commands are superseded */
+    int64_t generation; /* from 1 */
+    int64_t
+        handed_over_seq; /* seq of the creation or of the last hand-over: older unpublished commands are superseded */
     /* The last flow status taken: flow statuses are ordered by (generation, timestamp). INSTANT_NONE, 0: none was. */
     int64_t last_flow_status_at;
     int64_t last_flow_generation;

@@ -64,10 +64,8 @@ static void fold_created(Run *run, const Event *event)
     run->created_at = event->timestamp;
     run->generation = 1;
     run->handed_over_seq = event->seq;
-    run->pending = (PendingCommand){.command = COMMAND_START,
-                                    .command_id = event->command_id,
-                                    .requested_at = event->timestamp,
-                                    .seq = event->seq};
+    run->pending = (PendingCommand){
+        .command = COMMAND_START, .command_id = event->command_id, .requested_at = event->timestamp, .seq = event->seq};
     run_set_birth(run, event);
 }
 
