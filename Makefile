@@ -28,8 +28,9 @@ check:
 
 bench:
 	@tools/install-packages build bench
-	@$(MAKE) --no-print-directory flowops
-	@bench/run
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet flowops bench_preload bench_bare_sqlite bench_streams
+	@PATH="$$PATH:/usr/sbin" bench/run $(BUILD)
 
 clean:
 	@rm -rf $(BUILD) $(BUILD)-*
