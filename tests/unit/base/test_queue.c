@@ -4,13 +4,15 @@
 #include <stddef.h>
 #include <cmocka.h>
 
+#include <sched.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/queue.h"
 #include "base/thread.h"
 
-#define DEADLINE_MS 20000 /* what should happen at once; reached only when it never does */
+#define DEADLINE_MS 10000 /* what should happen at once; reached only when it never does */
 
 static void *item(intptr_t number)
 {
@@ -172,11 +174,13 @@ typedef struct {
     size_t weight_bytes;
     QueueResult result;
     void *popped;
+    pid_t thread_id; /* atomic; 0 until the call is about to be made */
 } Call;
 
 static void call_push(void *arg)
 {
     Call *call = arg;
+    __atomic_store_n(&call->thread_id, gettid(), __ATOMIC_SEQ_CST);
     call->result = queue_push(call->queue, item(2), call->weight_bytes, -1);
 }
 
@@ -184,6 +188,7 @@ static void call_pop(void *arg)
 {
     Call *call = arg;
     size_t n;
+    __atomic_store_n(&call->thread_id, gettid(), __ATOMIC_SEQ_CST);
     call->result = queue_pop(call->queue, &call->popped, 1, -1, &n);
 }
 
@@ -194,12 +199,28 @@ static Thread *start(ThreadMain thread_main, Call *call)
     return thread;
 }
 
+/* Until the kernel says that the caller's thread sleeps: the only lock it could sleep on besides is free. */
+static void wait_until_asleep(const Call *call)
+{
+    g_autoptr(Clock) clock = clock_new_system();
+    int64_t deadline = clock_monotonic_ms(clock) + DEADLINE_MS;
+    while (clock_monotonic_ms(clock) < deadline) {
+        pid_t id = __atomic_load_n(&call->thread_id, __ATOMIC_SEQ_CST);
+        g_autofree char *path = g_strdup_printf("/proc/self/task/%d/stat", (int)id), *stat = NULL;
+        if (id != 0 && g_file_get_contents(path, &stat, NULL, NULL) && strstr(stat, ") S ") != NULL)
+            return;
+        sched_yield();
+    }
+    fail_msg("the caller never waited");
+}
+
 static void a_push_wakes_a_waiting_pop(void **state)
 {
     (void)state;
     g_autoptr(Queue) queue = queue_new("test", 4, 100, NULL);
     Call call = {.queue = queue};
     Thread *thread = start(call_pop, &call);
+    wait_until_asleep(&call);
     assert_int_equal(queue_push(queue, item(1), 1, DEADLINE_MS), QUEUE_OK);
     thread_join(thread);
     assert_int_equal(call.result, QUEUE_OK);
@@ -213,6 +234,7 @@ static void a_pop_wakes_a_waiting_push(void **state)
     assert_int_equal(queue_try_push(queue, item(1), 1), QUEUE_OK);
     Call call = {.queue = queue, .weight_bytes = 1};
     Thread *thread = start(call_push, &call);
+    wait_until_asleep(&call);
     void *popped[2];
     size_t n = 0;
     assert_int_equal(queue_pop(queue, popped, 1, DEADLINE_MS, &n), QUEUE_OK);
@@ -226,19 +248,20 @@ static void a_pop_wakes_a_waiting_push(void **state)
 static void a_pop_wakes_the_push_that_fits(void **state)
 {
     (void)state;
-    for (int round = 0; round < 20; round++) {
-        g_autoptr(Queue) queue = queue_new("test", 10, 100, NULL);
-        assert_int_equal(queue_try_push(queue, item(1), 50), QUEUE_OK);
-        assert_int_equal(queue_try_push(queue, item(1), 50), QUEUE_OK);
-        Call heavy = {.queue = queue, .weight_bytes = 60}, light = {.queue = queue, .weight_bytes = 10};
-        Thread *heavy_thread = start(call_push, &heavy), *light_thread = start(call_push, &light);
-        pop_one(queue);
-        thread_join(light_thread);
-        assert_int_equal(light.result, QUEUE_OK);
-        pop_one(queue);
-        thread_join(heavy_thread);
-        assert_int_equal(heavy.result, QUEUE_OK);
-    }
+    g_autoptr(Queue) queue = queue_new("test", 10, 100, NULL);
+    assert_int_equal(queue_try_push(queue, item(1), 50), QUEUE_OK);
+    assert_int_equal(queue_try_push(queue, item(1), 50), QUEUE_OK);
+    Call heavy = {.queue = queue, .weight_bytes = 60}, light = {.queue = queue, .weight_bytes = 10};
+    Thread *heavy_thread = start(call_push, &heavy);
+    wait_until_asleep(&heavy);
+    Thread *light_thread = start(call_push, &light);
+    wait_until_asleep(&light);
+    pop_one(queue);
+    thread_join(light_thread);
+    assert_int_equal(light.result, QUEUE_OK);
+    pop_one(queue);
+    thread_join(heavy_thread);
+    assert_int_equal(heavy.result, QUEUE_OK);
 }
 
 static void a_close_wakes_everyone(void **state)
@@ -249,6 +272,10 @@ static void a_close_wakes_everyone(void **state)
     Call pops[2] = {{.queue = empty}, {.queue = empty}}, pushes[2] = {{.queue = full}, {.queue = full}};
     Thread *threads[4] = {start(call_pop, &pops[0]), start(call_pop, &pops[1]), start(call_push, &pushes[0]),
                           start(call_push, &pushes[1])};
+    for (size_t i = 0; i < 2; i++) {
+        wait_until_asleep(&pops[i]);
+        wait_until_asleep(&pushes[i]);
+    }
     queue_close(empty);
     queue_close(full);
     for (size_t i = 0; i < G_N_ELEMENTS(threads); i++)
