@@ -1,5 +1,5 @@
-/* clock.c - the two clocks, real and fake, and instants as text. Dates are computed (proleptic Gregorian, days counted in
- * eras of 400 years) instead of asked from libc: no locale, no time zone, no lock, and fast enough for every event. */
+/* clock.c - the two clocks, real and fake, and instants as text. Dates are computed (proleptic Gregorian, days counted
+ * in eras of 400 years) instead of asked from libc: no locale, no time zone, no lock, and fast enough for every event. */
 #include "base/clock.h"
 
 #include <time.h>
@@ -94,8 +94,8 @@ size_t instant_format(int64_t ms, char ret_text[INSTANT_TEXT_SIZE])
     unsigned since_start = (unsigned)((ms - FIRST_MS) / MS_PER_DAY);
     unsigned ms_of_day = (unsigned)((ms - FIRST_MS) % MS_PER_DAY);
 
-    /* A year here begins with March, so a leap day is a year's last. One era is added, for January and February of year 0
-     * belong to the year before. */
+    /* A year here begins with March, so a leap day is a year's last. One era is added, for January and February of
+     * year 0 belong to the year before. */
     unsigned day = since_start + DAYS_PER_ERA - 60;
     unsigned era = day / DAYS_PER_ERA;
     unsigned day_of_era = day % DAYS_PER_ERA;

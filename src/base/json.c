@@ -1,5 +1,5 @@
-/* json.c - reading values: what json_parse() built, seen through json-c. Printing is our own: json-c's printer keeps its
- * result inside the value, which would make a read a write. */
+/* json.c - reading values: what json_parse() built, seen through json-c. Printing is our own: json-c's printer keeps
+ * its result inside the value, which would make a read a write. */
 #include "base/json_internal.h"
 
 #include <math.h>
@@ -106,7 +106,7 @@ typedef struct {
 
 static void print_value(Printer *printer, const char *key, const JsonValue *value);
 
-/* Equal numbers, equal text: whole ones as integers whichever way they were written, others by all of a double's digits. */
+/* Equal numbers, equal text: whole ones as integers however they were written, others by all of a double's digits. */
 static void print_canonical_double(JsonWriter *writer, const char *key, double number)
 {
     if (number == floor(number) && number >= -0x1p63 && number < 0x1p63) {

@@ -1,6 +1,6 @@
-/* json_parse.c - strict reading of JSON text into json-c's values. json-c's own reader is lenient where we must not be (it
- * keeps the last of two equal names, replaces unpaired surrogates, stops at a NUL), so the grammar is ours: one pass that checks
- * every byte and builds the value as it goes, and no second opinion on what a number or a name is.
+/* json_parse.c - strict reading of JSON text into json-c's values. json-c's own reader is lenient where we must not be
+ * (it keeps the last of two equal names, replaces unpaired surrogates, stops at a NUL), so the grammar is ours: one
+ * pass that checks every byte and builds the value as it goes, and no second opinion on what a number or a name is.
  *
  * Equal names are found by the object's own hash table, whose seed is random in each process, so no body can be made to
  * collide. Line and column are counted only once something is wrong. */
@@ -167,7 +167,8 @@ static bool unescape(Parser *parser, const char **at, char **out)
     return true;
 }
 
-/* The run of bytes from `at` that mean themselves; checks their UTF-8. Ends at a quote, a backslash or the text's end. */
+/* The run of bytes from `at` that mean themselves; checks their UTF-8. Ends at a quote, a backslash or where the text
+ * does. */
 static bool scan_run(Parser *parser, const char **at)
 {
     const char *i = *at, *end = parser->end;

@@ -1,5 +1,5 @@
-/* log.c - log lines. A line is built whole and written with one write(2), so lines of several threads never mix. In JSON
- * the writer's escaping keeps a value inside its quotes; on a terminal whatever does not print (line ends, escape
+/* log.c - log lines. A line is built whole and written with one write(2), so lines of several threads never mix. In
+ * JSON the writer's escaping keeps a value inside its quotes; on a terminal whatever does not print (line ends, escape
  * sequences, direction marks) is written as \uXXXX, and a value that is no plain word is quoted. */
 #include "base/log.h"
 

@@ -1,5 +1,5 @@
-/* queue.c - a ring of (item, weight) under one mutex with two condition variables. The ring starts small and doubles up to
- * its bound, since most queues of a process never hold more than a few items. */
+/* queue.c - a ring of (item, weight) under one mutex with two condition variables. The ring starts small and doubles up
+ * to its bound, since most queues of a process never hold more than a few items. */
 #include "base/queue.h"
 
 #include "base/thread.h"

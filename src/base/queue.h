@@ -31,7 +31,8 @@ MUST_CHECK QueueResult queue_try_push(Queue *queue, void *item, size_t weight_by
 MUST_CHECK QueueResult queue_push(Queue *queue, void *item, size_t weight_bytes, int64_t timeout_ms);
 
 /* Takes up to max_items in order, waiting up to timeout_ms (< 0: for ever, 0: not at all) for the first one.
- * QUEUE_OK: *ret_n >= 1. QUEUE_CLOSED only when closed and empty: what was pushed before the close is still handed out. */
+ * QUEUE_OK: *ret_n >= 1. QUEUE_CLOSED only when closed and empty: what was pushed before the close is still handed
+ * out. */
 MUST_CHECK QueueResult queue_pop(Queue *queue, void **ret_items, size_t max_items, int64_t timeout_ms, size_t *ret_n);
 
 void queue_close(Queue *queue); /* no more pushes; wakes everyone; idempotent */

@@ -1,5 +1,5 @@
-/* test_json_parse.c - strict reading: what is refused, where and in which words; bounds on hostile texts; and agreement with
- * json-c's own reader on whatever we accept. Texts are handed over in memory of exactly their size, without a NUL. */
+/* test_json_parse.c - strict reading: what is refused, where and in which words; bounds on hostile texts; and agreement
+ * with json-c's own reader on whatever we accept. Texts are handed over in memory of exactly their size, without a NUL. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -431,7 +431,8 @@ static void mutations_never_fool_us(void **state)
 {
     (void)state;
     static const char *const seeds[] = {
-        "{\"eventType\":\"STEP_STATUS\",\"runId\":\"018f\",\"attempt\":1,\"outputs\":{\"a\":\"\\u00e9\\n\",\"b\":[1,2.5e3,-7]}}",
+        "{\"eventType\":\"STEP_STATUS\",\"runId\":\"018f\",\"attempt\":1,"
+        "\"outputs\":{\"a\":\"\\u00e9\\n\",\"b\":[1,2.5e3,-7]}}",
         "[\"\\ud83d\\ude00\xf0\x9f\x98\x80\xc3\xa9\",true,false,null,[[],{}],1e308,12345678901234567,{\"\":\"\"}]",
         "{\"a\":[{\"b\":1,\"c\":2},{\"b\":1}],\"d\":{\"a\":{\"a\":{}}},\"e\":\"\\\\\\\"\\/\\t\",\"f\":0.001}",
     };

@@ -161,7 +161,7 @@ static void an_error_brings_its_text(void **state)
     assert_string_equal(without, "ERROR   append failed\n");
 }
 
-/* Line ends, a terminal's escape sequences (the one-byte kind too) and a direction override, in a value and a message. */
+/* Line ends, a terminal's escape sequences (the one-byte kind too), a direction override; in values and a message. */
 static void nothing_forges_a_text_line(void **state)
 {
     (void)state;
