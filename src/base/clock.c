@@ -1,5 +1,5 @@
 /* clock.c - the two clocks, real and fake, and instants as text. Dates are computed (proleptic Gregorian, days counted
- * in eras of 400 years) instead of asked from libc: no locale, no time zone, no lock, and fast enough for every event. */
+ * in eras of 400 years), not asked from libc: no locale, no time zone, no lock, and fast enough for every event. */
 #include "base/clock.h"
 
 #include <time.h>
