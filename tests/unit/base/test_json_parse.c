@@ -1,5 +1,5 @@
 /* test_json_parse.c - strict reading: what is refused, where and in which words; bounds on hostile texts; and agreement
- * with json-c's own reader on whatever we accept. Texts are handed over in memory of exactly their size, with no NUL. */
+ * with json-c's own reader on whatever we accept. Texts lie in memory of exactly their size, without a NUL. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
