@@ -139,3 +139,82 @@ def test_each_banned_call_is_named_with_its_place(tmp_path, file, line):
     assert status == 1
     assert len(output) == 1
     assert output[0].startswith(f"{file}:3: ")
+
+
+class FakeDebian:
+    """Stands in for the commands that install-packages calls, and writes down what it asked of them."""
+
+    def __init__(self, folder, installed="", user=0, has_sudo=True, knows_packages=True, install_fails_once=False):
+        self.folder, self.log = folder, folder / "log"
+        (folder / "flag").write_text("1" if install_fails_once else "")
+        known = 0 if knows_packages else 1
+        self._command("dpkg-query", f"for p in {installed}; do echo \"$p installed\"; done")
+        self._command("id", f"echo {user}")
+        self._command(
+            "apt-get",
+            f'echo "apt-get $*" >> "{self.log}"\n'
+            f'case "$*" in "install -s "*) [ -e "{folder}/updated" ] || exit {known};;\n'
+            f'update*) touch "{folder}/updated";;\n'
+            f'*) [ -e "{folder}/updated" ] || [ -z "$(cat "{folder}/flag")" ];; esac',
+        )
+        if has_sudo:
+            self._command("sudo", f'echo "sudo $*" >> "{self.log}"\n[ "$1" = -n ] && shift\nexec "$@"')
+        for name in ("bash", "env", "cat", "touch"):
+            (folder / name).symlink_to(f"/usr/bin/{name}")
+
+    def _command(self, name, text):
+        path = self.folder / name
+        path.write_text(f"#!/bin/bash\n{text}\n", encoding="utf-8")
+        path.chmod(0o755)
+
+    def install(self, *purposes):
+        done = subprocess.run([TOOLS / "install-packages", *purposes], env={"PATH": str(self.folder)}, capture_output=True,
+                              text=True, stdin=subprocess.DEVNULL, check=False)
+        calls = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        return done.returncode, done.stderr, calls
+
+
+CHECK_PACKAGES = "clang clang-format clang-tidy cppcheck llvm"
+
+
+def test_nothing_missing_asks_nobody(tmp_path):
+    assert FakeDebian(tmp_path, installed=CHECK_PACKAGES).install("check") == (0, "", [])
+
+
+def test_only_what_is_missing_is_installed_without_an_update(tmp_path):
+    status, said, calls = FakeDebian(tmp_path, installed="clang llvm cppcheck").install("check")
+    assert status == 0
+    assert "clang-format clang-tidy" in said
+    assert [call.split()[1] for call in calls] == ["install", "install"] and calls[1].endswith(" clang-format clang-tidy")
+
+
+def test_lists_are_updated_when_they_do_not_know_the_packages(tmp_path):
+    status, _, calls = FakeDebian(tmp_path, knows_packages=False).install("check")
+    assert status == 0
+    assert [call.split()[1] for call in calls] == ["install", "update", "install"]
+
+
+def test_lists_are_updated_when_an_install_fails(tmp_path):
+    status, _, calls = FakeDebian(tmp_path, install_fails_once=True).install("check")
+    assert status == 0
+    assert [call.split()[1] for call in calls] == ["install", "install", "update", "install"]
+
+
+def test_sudo_only_for_those_who_need_it_and_never_waiting_for_a_password_nobody_types(tmp_path):
+    status, _, calls = FakeDebian(tmp_path, user=1000).install("check")
+    assert status == 0
+    assert [call for call in calls if call.startswith("sudo")] == [call for call in calls if call.startswith("sudo -n env")]
+    assert len([call for call in calls if call.startswith("sudo")]) == 1
+
+
+def test_without_root_and_sudo_it_says_what_to_do(tmp_path):
+    status, said, calls = FakeDebian(tmp_path, user=1000, has_sudo=False).install("check")
+    assert status == 1 and calls == []
+    assert f"apt-get install {CHECK_PACKAGES}" in said
+
+
+def test_an_unknown_purpose_is_refused(tmp_path):
+    debian = FakeDebian(tmp_path)
+    assert debian.install("lunch")[0] == 2
+    assert debian.install("check", "lunch")[0] == 2
+    assert debian.install()[0] == 2
