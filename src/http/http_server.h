@@ -12,10 +12,10 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-#define HTTP_MAX_HEADER_BYTES (16 * 1024)   /* above: 431 */
-#define HTTP_MAX_BODY_BYTES (1024 * 1024)   /* above: 413 */
-#define HTTP_RECEIVE_DEADLINE_MS 10000      /* from the first byte of a request to its last */
-#define HTTP_IDLE_TIMEOUT_MS 60000          /* keep-alive without a request */
+#define HTTP_MAX_HEADER_BYTES (16 * 1024) /* above: 431 */
+#define HTTP_MAX_BODY_BYTES (1024 * 1024) /* above: 413 */
+#define HTTP_RECEIVE_DEADLINE_MS 10000    /* from the first byte of a request to its last */
+#define HTTP_IDLE_TIMEOUT_MS 60000        /* keep-alive without a request */
 
 typedef struct HttpServer HttpServer;
 typedef struct HttpLoop HttpLoop;
@@ -39,7 +39,9 @@ typedef struct {
     const char *address; /* numeric IPv4 or IPv6 */
     uint16_t port;       /* 0: any free one */
     size_t n_loops;
-    size_t max_connections; /* above: accepting pauses until some close; 0: derived from RLIMIT_NOFILE */
+    size_t max_connections;      /* above: accepting pauses until some close; 0: derived from RLIMIT_NOFILE */
+    int64_t receive_deadline_ms; /* 0: HTTP_RECEIVE_DEADLINE_MS */
+    int64_t idle_timeout_ms;     /* 0: HTTP_IDLE_TIMEOUT_MS */
     HttpHandler handler;
     HttpErrorBody error_body;
     void *arg;
@@ -85,9 +87,10 @@ void http_reply(HttpRequest *request, int status, const HttpHeader *headers, siz
 /* ---- streams ---- */
 typedef struct {
     void (*on_writable)(HttpStream *stream, void *arg); /* everything written before has gone to the kernel */
-    void (*on_closing)(HttpStream *stream, void *arg);  /* the server drains: write a last word, then http_stream_close() */
-    void (*on_closed)(HttpStream *stream, void *arg);   /* last call; the stream is gone after it */
-} HttpStreamCallbacks; /* static lifetime */
+    void (*on_closing)(HttpStream *stream,
+                       void *arg); /* the server drains: write a last word, then http_stream_close() */
+    void (*on_closed)(HttpStream *stream, void *arg); /* last call; the stream is gone after it */
+} HttpStreamCallbacks;                                /* static lifetime */
 
 /* Answers 200 and turns the connection into a stream; consumes the request. What the client still sends is discarded. */
 HttpStream *http_stream_open(HttpRequest *request, const HttpHeader *headers, size_t n_headers,
@@ -120,7 +123,7 @@ HttpLoop *http_server_loop(HttpServer *server, size_t i);
 
 typedef struct HttpTimer HttpTimer;
 HttpTimer *http_timer_new(HttpLoop *loop, void (*fire)(void *arg), void *arg); /* not armed */
-void http_timer_arm(HttpTimer *timer, int64_t after_ms);                      /* again: moves it */
+void http_timer_arm(HttpTimer *timer, int64_t after_ms);                       /* again: moves it */
 void http_timer_free(HttpTimer *timer);
 
 #endif
