@@ -66,6 +66,18 @@ static void group_drop_shared(StreamGroup *group)
         g_clear_pointer(&group->shared[i].chunk, http_chunk_unref);
 }
 
+/* Notes what this process knows of the run now; false when that is nothing. */
+static bool group_look(StreamGroup *group)
+{
+    const ApiLoop *loop = group->sse->loop;
+    RunView *view = loop->is_detached ? NULL : service_find_run(loop->api->service, group->run_id);
+    if (!view)
+        return false;
+    group_note_view(group, view);
+    run_view_unref(view);
+    return true;
+}
+
 static void group_run_wake(HttpTask *task)
 {
     StreamGroup *group = (StreamGroup *)(void *)((char *)task - offsetof(StreamGroup, wake_task));
@@ -82,10 +94,7 @@ static void group_run_wake(HttpTask *task)
     group->newest_seq = MAX(group->newest_seq, hub_newest_seq(sse->loop->api->hub, group->listener));
     group_pump(group);
     if (group->is_ended && !group->is_settled) {
-        RunView *view = service_find_run(sse->loop->api->service, group->run_id);
-        if (view)
-            group_note_view(group, view);
-        run_view_unref(view);
+        (void)group_look(group);
         if (group->is_settled)
             group_pump(group);
     }
@@ -191,8 +200,10 @@ static void append_frame(StreamGroup *group, const JournalEntry *entry)
     if (!event)
         log_error(LOG_ERROR, "a journal text cannot be read", error, "runId", group->run_id, NULL);
     sse_frame_append(group->sse->scratch, group->run_id, entry, event ? event->timestamp : INSTANT_NONE);
-    if (event && event->type == EVENT_FLOW_STATUS && run_status_is_terminal(event->run_status))
+    if (event && event->type == EVENT_FLOW_STATUS && run_status_is_terminal(event->run_status)) {
+        (void)group_look(group); /* which knows when that was */
         group_note_end(group, group->sse->now_ms);
+    }
 }
 
 /* Encodes the entries, as many as a chunk takes, for all streams of the group. The first one's seq is after + 1. */
@@ -326,16 +337,11 @@ void sse_start_calls(SseLoop *sse)
 
 static void group_poll(StreamGroup *group)
 {
-    SseLoop *sse = group->sse;
     group_drop_shared(group);
     if (!*group->owner.text)
         return; /* nobody has seen the run yet */
-    RunView *view = service_find_run(sse->loop->api->service, group->run_id);
-    if (view)
-        group_note_view(group, view);
-    else
+    if (!group_look(group))
         (void)start_call(group, NULL); /* when too many are under way, the next poll looks */
-    run_view_unref(view);
     group_pump(group);
 }
 
