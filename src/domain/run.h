@@ -73,9 +73,9 @@ void run_free(Run *run);
 StepState *run_find_step(const Run *run, const char *step_id); /* NULL when unknown */
 RunPhase run_phase(const Run *run);
 
-/* Does a flow status answer what is pending (rules "Commands")? run: as it was before. The status must be one that is
- * taken, so whatever it is, it is newer than the run's. */
-bool run_status_answers_pending(const Run *run, RunStatus status);
+/* Does a flow status answer a command (rules "Commands")? The status must be one that is taken: then it is newer than
+ * all before it, a RUNNING newer than the PAUSED. */
+bool command_is_answered_by(CommandKind command, RunStatus status);
 
 /* Folds the next event. False (the run untouched) when it is not the next: seq is not run->seq + 1, a second creation,
  * another run's id, an unknown step, a flow status or a command after the end. That is a broken journal, never an answer

@@ -6,21 +6,18 @@
 
 #include "domain/run_internal.h"
 
-bool run_status_answers_pending(const Run *run, RunStatus status)
+bool command_is_answered_by(CommandKind command, RunStatus status)
 {
-    if (run->pending.command == COMMAND_NONE)
-        return false;
     if (run_status_is_terminal(status))
-        return true;
-    switch (run->pending.command) {
+        return command != COMMAND_NONE;
+    switch (command) {
     case COMMAND_START:
         return status == RUN_RUNNING;
     case COMMAND_PAUSE:
         return status == RUN_PAUSED;
     case COMMAND_RESUME:
-        /* The first RUNNING of a run answers its START; the PAUSED is still to come. A run that is RUNNING says so
-         * again when the resume reached its engine before the pause took effect. */
-        return status == RUN_RUNNING && (run->status == RUN_PAUSED || run->status == RUN_RUNNING);
+        /* Newer than the PAUSED, as it was taken; or there is none, when the resume overtook the pause. */
+        return status == RUN_RUNNING;
     case COMMAND_STOP:
     case COMMAND_NONE:
         break;
@@ -91,7 +88,7 @@ static void fold_handed_over(Run *run, const Event *event)
 
 static void fold_flow_status(Run *run, const Event *event)
 {
-    if (run_status_answers_pending(run, event->run_status))
+    if (command_is_answered_by(run->pending.command, event->run_status))
         run->pending = (PendingCommand){.command = COMMAND_NONE, .requested_at = INSTANT_NONE};
     run->status = event->run_status;
     g_free(run->error);

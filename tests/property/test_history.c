@@ -85,11 +85,10 @@ static bool is_cleared_by_rule(const Run *before, const Event *event)
         return true;
     switch (before->pending.command) {
     case COMMAND_START:
+    case COMMAND_RESUME:
         return event->run_status == RUN_RUNNING;
     case COMMAND_PAUSE:
         return event->run_status == RUN_PAUSED;
-    case COMMAND_RESUME:
-        return event->run_status == RUN_RUNNING && before->status != RUN_PENDING;
     default:
         return false;
     }
