@@ -6,6 +6,9 @@
 
 #include "engine/engine_run_internal.h"
 
+/* Of what a hand-over says: attempts that follow stay below what a status may carry. */
+#define ATTEMPT_MAX 900000000
+
 static void fire_timer(Timer *timer);
 
 static const StepPlan *plan_of(const EngineRun *run, size_t index)
@@ -327,7 +330,7 @@ static void apply_step(EngineRun *run, size_t index, StepProgress *progress)
 {
     Node *node = &run->nodes[index];
     const StepPlan *plan = plan_of(run, index);
-    node->attempt = MAX(progress->attempt, 1);
+    node->attempt = CLAMP(progress->attempt, 1, ATTEMPT_MAX);
     switch (progress->status) {
     case STEP_PENDING:
         node->attempt = 0;
