@@ -102,15 +102,20 @@ void api_free(Api *api)
 
 /* ---- requests ---- */
 
+/* Headers are joined: of two X-User-Id one may be a client's own, and none of them counts. */
 static bool authenticate(ApiRequest *request)
 {
     const Api *api = request->api;
-    const char *user_id = http_request_header(request->http, "X-User-Id");
     const char *why = NULL;
-    bool is_known = api->auth_mode == AUTH_NONE
-                        ? auth_check_none(user_id, &api->local_user, &request->caller, &why)
-                        : auth_check_gateway(user_id, http_request_header(request->http, "X-Gateway-Secret"),
-                                             api->gateway_secret, &request->caller, &why);
+    g_autofree char *user_id = http_request_header_joined(request->http, "X-User-Id");
+    g_autofree char *secret = NULL;
+    bool is_known;
+    if (api->auth_mode == AUTH_NONE) {
+        is_known = auth_check_none(user_id, &api->local_user, &request->caller, &why);
+    } else {
+        secret = http_request_header_joined(request->http, "X-Gateway-Secret");
+        is_known = auth_check_gateway(user_id, secret, api->gateway_secret, &request->caller, &why);
+    }
     if (!is_known)
         api_reply_error(request, 401, NULL, why);
     return is_known;

@@ -174,6 +174,8 @@ static void test_gateway(void **state)
     expect(HTTP_GET, BASE "/flows", "X-User-Id: " ME, NULL, 401, "X-Gateway-Secret is missing");
     expect(HTTP_GET, BASE "/flows", "X-Gateway-Secret: hus\nX-User-Id: " ME, NULL, 401, "X-Gateway-Secret is wrong");
     expect(HTTP_GET, BASE "/flows", "X-Gateway-Secret: hush\nX-User-Id: me", NULL, 401, "not a UUID");
+    expect(HTTP_GET, BASE "/flows", "X-Gateway-Secret: hush\nX-User-Id: " ME "\nX-User-Id: " STRANGER, NULL, 401,
+           "UUID");
     expect(HTTP_GET, BASE "/flows/nonsense", NULL, NULL, 401, "UNAUTHENTICATED"); /* who asks comes before what */
     expect(HTTP_GET, "/healthz", NULL, NULL, 200, "1.2.3");
 
