@@ -427,7 +427,7 @@ def test_somebody_elses_flow_does_not_exist(server, api):
     calls = [
         ("GET", f"/flows/{flow_id}"), ("DELETE", f"/flows/{flow_id}"), ("POST", f"/flows/{flow_id}/start"),
         ("GET", f"/runs/{run_id}/status"), ("GET", f"/runs/{run_id}/events"), ("GET", f"/stream/{run_id}"),
-        ("POST", f"/runs/{run_id}/stop"), ("GET", f"/flows/{flow_id}/runs"),
+        ("POST", f"/runs/{run_id}/stop"),
     ]
     for method, path in calls:
         theirs = other.call(method, path)
@@ -436,6 +436,7 @@ def test_somebody_elses_flow_does_not_exist(server, api):
         assert theirs.json()["errors"][0]["code"] == "NOT_FOUND"
     error_of(other.put(f"/flows/{flow_id}", json={"name": "mine"}), 404, "NOT_FOUND")
     assert other.data("/flows") == [] and other.data("/runs") == []
+    assert other.data(f"/flows/{flow_id}/runs") == other.data(f"/flows/{new_id()}/runs") == []
     assert api.data(f"/flows/{flow_id}")["version"] == 1
 
 

@@ -148,7 +148,7 @@ def test_the_same_key_with_another_body_is_a_conflict(idle):
 
 
 def test_a_key_is_its_owners_and_its_flows(idle_server, idle):
-    key = {"Idempotency-Key": "the same"}
+    key = {"Idempotency-Key": "the-same"}
     first_flow, second_flow = idle.create_flow(), idle.create_flow()
     other = Client(idle_server)
     runs = {idle.start(first_flow, headers=key), idle.start(second_flow, headers=key), other.start(other.create_flow(), headers=key)}

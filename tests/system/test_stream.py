@@ -167,13 +167,13 @@ def test_what_a_stream_client_still_sends_is_discarded(server, api):
     run_id = api.start(api.create_flow([delay(A_MINUTE)]))
     with api.stream(run_id) as stream:
         assert stream.next().event == "snapshot"
-        stream.connection.sock.setblocking(False)
+        stream.socket.setblocking(False)
         sent, junk = 0, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1000
         before = server.resident_bytes()
         deadline = time.monotonic() + 2
         while sent < 32 * 1024 * 1024 and time.monotonic() < deadline:
             try:
-                sent += stream.connection.sock.send(junk)
+                sent += stream.socket.send(junk)
             except BlockingIOError:
                 pass
             except OSError:

@@ -344,6 +344,10 @@ def test_running_out_of_descriptors_pauses_and_recovers(make_server):
         assert api.data(f"/flows/{flow_id}")["id"] == flow_id
         run_id = api.start(flow_id)
         assert api.wait_end(run_id)["status"] == "COMPLETED"
+        # Those that wait for a descriptor cost no processor time.
+        begin, spent = time.monotonic(), server.processor_seconds()
+        wait_until(lambda: time.monotonic() - begin > 1)
+        assert server.processor_seconds() - spent < 0.3
         assert server.process.poll() is None
     finally:
         for peer in idle:
