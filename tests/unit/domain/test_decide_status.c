@@ -260,6 +260,19 @@ static void test_running_after_a_failure_begins_the_next_attempt(void **state)
     assert_int_equal(step(run, STEP_RUNNING, 0, T0 + 50), DECISION_NOTHING);
 }
 
+static void test_a_failure_without_an_attempt_is_the_current_ones(void **state)
+{
+    (void)state;
+    g_autoptr(Run) run = running();
+    step(run, STEP_RUNNING, 0, T0 + 20);
+    assert_int_equal(step(run, STEP_FAILED, 0, T0 + 15), DECISION_APPEND); /* the first has none before it */
+    step(run, STEP_RUNNING, 0, T0 + 30);
+    assert_int_equal(step(run, STEP_FAILED, 0, T0 + 29), DECISION_NOTHING);
+    assert_string_equal(fixture_reason(), "STEP_STATUS FAILED: of an earlier attempt");
+    assert_int_equal(step(run, STEP_FAILED, 0, T0 + 30), DECISION_APPEND); /* as fast as it began */
+    assert_int_equal(run_find_step(run, STEP_A)->attempt, 2);
+}
+
 static void test_only_a_failure_is_followed_so(void **state)
 {
     (void)state;
@@ -422,6 +435,7 @@ int main(void)
         cmocka_unit_test(test_a_later_attempt_whose_beginning_was_lost),
         cmocka_unit_test(test_our_engine_tells_a_failure_as_the_next_attempts_running),
         cmocka_unit_test(test_running_after_a_failure_begins_the_next_attempt),
+        cmocka_unit_test(test_a_failure_without_an_attempt_is_the_current_ones),
         cmocka_unit_test(test_only_a_failure_is_followed_so),
         cmocka_unit_test(test_a_whole_replay_without_attempts_changes_nothing),
         cmocka_unit_test(test_after_the_end_late_steps_are_kept),
