@@ -21,6 +21,7 @@ typedef struct {
     IsStep is_step;
     void *arg;
     GArray *nodes;
+    size_t *patterns_left; /* NULL: not counted */
     GError **error;
 } Parser;
 
@@ -170,7 +171,7 @@ static bool parse_word(Parser *parser, uint16_t *ret_node)
     else if (take(parser, "null"))
         *ret_node = add_node(parser, (Node){.kind = NODE_NULL});
     else
-        return fail_expected(parser, "a reference, quoted text, a number, true, false, null, `!` or `(`");
+        return fail_expected(parser, "a reference, quoted text, a number, true, false, null or `(`");
     return true;
 }
 
@@ -239,6 +240,12 @@ static bool compile_pattern(Parser *parser, size_t at, uint16_t right, GRegex **
     *ret_pattern = NULL;
     if (node->kind != NODE_TEXT)
         return true;
+    size_t size = strlen(node->as.text);
+    if (parser->patterns_left != NULL) {
+        if (size > *parser->patterns_left)
+            return fail_at(parser, at, "the patterns of a flow are too long together");
+        *parser->patterns_left -= size;
+    }
     *ret_pattern = condition_pattern_new(node->as.text, &why);
     return *ret_pattern != NULL || fail_at(parser, at, "%s", why->message);
 }
@@ -338,7 +345,12 @@ static bool parse_whole(Parser *parser, uint16_t *ret_root)
 
 Condition *condition_parse(const char *text, IsStep is_step, void *arg, GError **error)
 {
-    Parser parser = {.text = text, .is_step = is_step, .arg = arg, .error = error};
+    return condition_parse_counted(text, is_step, arg, NULL, error);
+}
+
+Condition *condition_parse_counted(const char *text, IsStep is_step, void *arg, size_t *patterns_left, GError **error)
+{
+    Parser parser = {.text = text, .is_step = is_step, .arg = arg, .patterns_left = patterns_left, .error = error};
     parser.nodes = g_array_new(FALSE, FALSE, sizeof(Node));
     uint16_t root = 0;
     bool is_ok = parse_whole(&parser, &root);

@@ -52,11 +52,6 @@ bool condition_text_is_number(const char *text, size_t size, bool allows_exponen
     return c == end;
 }
 
-static int sign_of(double difference)
-{
-    return (difference > 0) - (difference < 0);
-}
-
 /* Whole numbers are compared digit by digit: ids of twenty digits differ where doubles would not. */
 static int compare_integers(const char *a, const char *b)
 {
@@ -105,7 +100,7 @@ static bool is_truthy(const Value *value)
     if (value->text[0] == '\0' || strcmp(value->text, "false") == 0)
         return false;
     bool is_number = condition_text_is_number(value->text, strlen(value->text), value->kind == VALUE_NUMBER);
-    return !is_number || sign_of(g_ascii_strtod(value->text, NULL)) != 0;
+    return !is_number || g_ascii_strtod(value->text, NULL) != 0;
 }
 
 static Value value_from_bool(bool truth)
@@ -144,39 +139,61 @@ static bool node_value(const Evaluation *evaluation, uint16_t index, Value *ret_
     }
 }
 
-GRegex *condition_pattern_new(const char *pattern, GError **error)
+/* `(?i)` with a class whose range ends beyond ASCII, such as `[a-\x{10ffff}]`: the library would walk the whole range
+ * for its other cases (10 ms each). Errs on the safe side inside quotes. */
+static bool is_costly_range(const char *pattern)
 {
-    g_autoptr(GError) why = NULL;
-    g_autoptr(GRegex) alone = NULL;
-    if (strnlen(pattern, CONDITION_MAX_BYTES + 1) > CONDITION_MAX_BYTES || !g_utf8_validate(pattern, -1, NULL)) {
-        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "a pattern must be UTF-8 of at most %d bytes",
-                    CONDITION_MAX_BYTES);
-        return NULL;
+    bool ignores_case = false;
+    for (const char *c = strstr(pattern, "(?"); c != NULL && !ignores_case; c = strstr(c + 2, "(?"))
+        ignores_case =
+            memchr(c + 2, 'i', strspn(c + 2, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ^-")) != NULL;
+    for (const char *c = strchr(pattern, '-'); c != NULL && ignores_case; c = strchr(c, '-')) {
+        for (c++; *c == ' ' || *c == '\t' || strncmp(c, "\\Q", 2) == 0 || strncmp(c, "\\E", 2) == 0;)
+            c += *c == '\\' ? 2 : 1;
+        if ((unsigned char)*c >= 0x80 || (c[0] == '\\' && c[1] != '\0' && strchr("xoN", c[1]) != NULL && c[2] == '{'))
+            return true;
     }
-    /* The library counts its steps anew at each place a match may begin; inside one match that skips ahead by itself
-     * they are counted together. Only a pattern with `)` can be whole here and broken alone. */
+    return false;
+}
+
+/* The library counts its steps anew at each place a match may begin; inside one match that skips ahead by itself they
+ * are counted together. */
+static GRegex *compile_bounded(const char *pattern, GError **error)
+{
     g_autofree char *bounded =
         g_strdup_printf("(*NO_JIT)(*LIMIT_MATCH=%d)(*LIMIT_DEPTH=%d)(*LIMIT_HEAP=%d)\\A(?s:.*?)(?:%s\\E)",
                         MATCH_MAX_STEPS, MATCH_MAX_STEPS, MATCH_MAX_HEAP_KIB, pattern);
-    g_autoptr(GRegex) regex = g_regex_new(bounded, 0, 0, &why);
-    if (regex == NULL || strchr(pattern, ')') != NULL) {
-        g_autoptr(GError) why_alone = NULL;
-        alone = g_regex_new(pattern, 0, 0, &why_alone);
-        if (alone == NULL) {
-            g_clear_error(&why);
-            why = g_steal_pointer(&why_alone);
-        }
+    return g_regex_new(bounded, 0, 0, error);
+}
+
+GRegex *condition_pattern_new(const char *pattern, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    if (strnlen(pattern, PATTERN_MAX_BYTES + 1) > PATTERN_MAX_BYTES || !g_utf8_validate(pattern, -1, NULL)) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "a pattern must be UTF-8 of at most %d bytes",
+                    PATTERN_MAX_BYTES);
+        return NULL;
     }
-    if (why == NULL)
-        return g_steal_pointer(&regex);
-    const char *place = g_strrstr(why->message, "at char ");
-    const char *what = place == NULL ? NULL : strstr(place, ": ");
-    if (alone != NULL) /* sound alone: it only fails to end where it ends, by an open comment or a leading option */
+    if (is_costly_range(pattern)) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
+                    "a pattern that ignores case can't have a range that ends beyond ASCII");
+        return NULL;
+    }
+    g_autoptr(GRegex) bounded = compile_bounded(pattern, NULL);
+    if (bounded != NULL && strchr(pattern, ')') == NULL) /* only with a `)` can it be whole there and broken alone */
+        return g_steal_pointer(&bounded);
+    g_autoptr(GRegex) alone = g_regex_new(pattern, 0, 0, &why);
+    if (bounded != NULL && alone != NULL)
+        return g_steal_pointer(&bounded);
+    if (alone != NULL) { /* an open comment swallows what ends the bounded form; options may only stand at the start */
         g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
                     "the pattern must not begin with `(*` options or end inside a comment");
-    else
-        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "the pattern is wrong: %s",
-                    what == NULL ? why->message : what + 2);
+        return NULL;
+    }
+    const char *place = g_strrstr(why->message, "at char ");
+    const char *what = place == NULL ? NULL : strstr(place, ": ");
+    g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "the pattern is wrong: %s",
+                what == NULL ? why->message : what + 2);
     return NULL;
 }
 
@@ -199,44 +216,46 @@ static bool text_matches(const GRegex *pattern, const char *text, bool *ret_hold
     return true;
 }
 
-static bool compare_values(const Node *node, const Value *left, const Value *right, bool *ret_holds, GError **error)
+static bool values_match(const Node *node, const Value *left, const Value *right, bool *ret_holds, GError **error)
 {
-    bool is_null = left->kind == VALUE_NULL || right->kind == VALUE_NULL;
-    bool is_equal = is_null ? left->kind == right->kind : false;
-    int order = is_null ? 0 : node->kind < NODE_CONTAINS ? compare(left, right) : 0;
-    switch (node->kind) {
-    case NODE_EQUAL:
-        *ret_holds = is_null ? is_equal : order == 0;
-        return true;
-    case NODE_NOT_EQUAL:
-        *ret_holds = is_null ? !is_equal : order != 0;
-        return true;
-    case NODE_LESS:
-        *ret_holds = !is_null && order < 0;
-        return true;
-    case NODE_LESS_EQUAL:
-        *ret_holds = !is_null && order <= 0;
-        return true;
-    case NODE_GREATER:
-        *ret_holds = !is_null && order > 0;
-        return true;
-    case NODE_GREATER_EQUAL:
-        *ret_holds = !is_null && order >= 0;
-        return true;
-    case NODE_CONTAINS:
-        *ret_holds = !is_null && strstr(left->text, right->text) != NULL;
-        return true;
-    default:
-        break;
-    }
-    if (is_null) {
-        *ret_holds = false;
-        return true;
-    }
     if (node->as.pattern != NULL)
         return text_matches(node->as.pattern, left->text, ret_holds, error);
     g_autoptr(GRegex) pattern = condition_pattern_new(right->text, error);
     return pattern != NULL && text_matches(pattern, left->text, ret_holds, error);
+}
+
+static bool order_fits(NodeKind kind, int order)
+{
+    switch (kind) {
+    case NODE_EQUAL:
+        return order == 0;
+    case NODE_NOT_EQUAL:
+        return order != 0;
+    case NODE_LESS:
+        return order < 0;
+    case NODE_LESS_EQUAL:
+        return order <= 0;
+    case NODE_GREATER:
+        return order > 0;
+    default:
+        return order >= 0;
+    }
+}
+
+static bool compare_values(const Node *node, const Value *left, const Value *right, bool *ret_holds, GError **error)
+{
+    if (left->kind == VALUE_NULL || right->kind == VALUE_NULL) { /* null equals null; nothing else holds of it */
+        bool is_same = left->kind == right->kind;
+        *ret_holds = (node->kind == NODE_EQUAL && is_same) || (node->kind == NODE_NOT_EQUAL && !is_same);
+        return true;
+    }
+    if (node->kind == NODE_MATCHES)
+        return values_match(node, left, right, ret_holds, error);
+    if (node->kind == NODE_CONTAINS)
+        *ret_holds = strstr(left->text, right->text) != NULL;
+    else
+        *ret_holds = order_fits(node->kind, compare(left, right));
+    return true;
 }
 
 static bool comparison_holds(const Evaluation *evaluation, const Node *node, bool *ret_holds, GError **error)

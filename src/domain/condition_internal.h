@@ -43,6 +43,10 @@ struct Condition {
     uint16_t root;
 };
 
+/* condition_parse() for one of many: what is compiled here is taken off *patterns_left, in bytes. */
+MUST_CHECK Condition *condition_parse_counted(const char *text, IsStep is_step, void *arg, size_t *patterns_left,
+                                              GError **error);
+
 /* Searches anywhere in a text, within the limits below. INVALID says what is wrong with the pattern. */
 MUST_CHECK GRegex *condition_pattern_new(const char *pattern, GError **error);
 
@@ -51,6 +55,7 @@ bool condition_text_is_number(const char *text, size_t size, bool allows_exponen
 
 /* How far a pattern may look: `matches` refuses longer texts. Work per backtracking step is at most linear in the
  * text, so this times MATCH_MAX_STEPS bounds the time a hostile pattern can take (a fraction of a second at worst). */
+#define PATTERN_MAX_BYTES 512 /* the worst found by random search compiles in 0.3 ms; the time grows with the square */
 #define MATCH_MAX_TEXT_BYTES 8192
 #define MATCH_MAX_STEPS 50000
 #define MATCH_MAX_HEAP_KIB 8192

@@ -17,7 +17,8 @@ enum {
     INPUT_NAME_MAX_CHARS = 256,
     INPUT_VALUE_MAX_BYTES = 64 * 1024,
     TYPE_NAME_MAX_CHARS = 64,
-    FLOW_MAX_BRANCHES = 1000, /* of all DECISIONs of a flow together */
+    FLOW_MAX_BRANCHES = 1000,       /* of all DECISIONs of a flow together */
+    FLOW_PATTERNS_MAX_BYTES = 4096, /* of all patterns written in its conditions: compiling them takes 20 ms at worst */
     STEP_TIMEOUT_MAX_MS = 24 * 60 * 60 * 1000,
     STEP_RETRIES_MAX = 100,
     STEP_RETRY_DELAY_MAX_MS = 24 * 60 * 60 * 1000,
@@ -50,6 +51,7 @@ typedef struct {
     GHashTable *step_ids;   /* id (of the step) -> index + 1 into nodes; the first that has it */
     GHashTable *branch_ids; /* id (of the branch) -> path, owned */
     size_t n_steps;         /* seen, with those beyond the limits */
+    size_t n_read;          /* elements of step arrays looked into, whatever they are */
     size_t n_branches;
     bool is_cut; /* some steps were not read: references can't be judged */
 } FlowReader;

@@ -306,7 +306,7 @@ static bool decode_steps(Decoding *decoding, const JsonValue *array, Step ***ret
         g_autoptr(GError) why = NULL;
         steps[i] = g_new0(Step, 1);
         if (!decode_step_into(decoding, json_array_at(array, i), steps[i], &why)) {
-            g_propagate_prefixed_error(error, g_steal_pointer(&why), "[%zu]: ", i);
+            g_propagate_prefixed_error(error, g_steal_pointer(&why), "step %zu: ", i);
             steps_free(steps, i + 1);
             return false;
         }
@@ -324,10 +324,8 @@ bool steps_decode(const JsonValue *array, Step ***ret_steps, size_t *ret_n_steps
     size_t n_steps;
     if (array != NULL && json_type(array) != JSON_ARRAY)
         return refuse(error, "steps", "is no array");
-    if (!decode_steps(&decoding, array, &steps, &n_steps, error)) {
-        g_prefix_error(error, "steps");
+    if (!decode_steps(&decoding, array, &steps, &n_steps, error))
         return false;
-    }
     *ret_steps = steps;
     *ret_n_steps = n_steps;
     return true;

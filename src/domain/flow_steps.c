@@ -210,7 +210,7 @@ static void read_step_array(FlowReader *reader, const JsonValue *object, const c
     Step **steps = g_new(Step *, MIN(n, FLOW_MAX_STEPS));
     size_t n_read = 0;
     for (size_t i = 0; i < n; i++) {
-        if (reader->nodes->len >= FLOW_MAX_STEPS) {
+        if (++reader->n_read > FLOW_MAX_STEPS) {
             reader->is_cut = true;
             break;
         }

@@ -2,7 +2,7 @@
  * dependency graph, which flow_cycles.c judges. */
 #include <string.h>
 
-#include "domain/condition.h"
+#include "domain/condition_internal.h"
 #include "domain/flow_internal.h"
 
 typedef struct {
@@ -13,6 +13,7 @@ typedef struct {
     const char *field;
     char *text;
     bool is_branch_condition;
+    size_t patterns_left; /* bytes */
 } Check;
 
 static size_t find_step(const FlowReader *reader, const char *step_id)
@@ -74,7 +75,8 @@ static void check_input(Check *check)
 static void check_condition(Check *check)
 {
     g_autoptr(GError) why = NULL;
-    g_autoptr(Condition) condition = condition_parse(check->text, is_step, check->reader, &why);
+    g_autoptr(Condition) condition =
+        condition_parse_counted(check->text, is_step, check->reader, &check->patterns_left, &why);
     if (condition == NULL)
         faults_add_text(check->reader->faults, check->field, check->text, "%s", why->message);
     else
@@ -122,7 +124,7 @@ static void check_step(Check *check)
 void flow_check_references(FlowReader *reader)
 {
     g_autoptr(GArray) edges = g_array_new(FALSE, FALSE, sizeof(StepEdge));
-    Check check = {.reader = reader, .edges = edges};
+    Check check = {.reader = reader, .edges = edges, .patterns_left = FLOW_PATTERNS_MAX_BYTES};
     for (check.index = 0; check.index < reader->nodes->len; check.index++)
         check_step(&check);
     g_string_truncate(reader->path, 0);
