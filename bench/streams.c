@@ -1,6 +1,6 @@
 /* bench_streams PORT RUN_ID N: opens N streams of one run, says "open" when each has its snapshot; for each line on its
- * standard input it posts that path (a command of the run) and says how long it took until every stream had the next
- * frame. Ends with its input. One thread, epoll. */
+ * standard input, "FRAMES PATH", it posts that path (a command of the run that makes so many frames) and says how long it
+ * took until every stream had the last of them. Ends with its input. One thread, epoll. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,9 +107,11 @@ int main(int argc, char **argv)
     char path[512];
     while (fgets(path, sizeof path, stdin) != NULL) {
         path[strcspn(path, "\n")] = '\0';
+        char *after_count;
+        long n_frames_of_command = strtol(path, &after_count, 10);
         g_autofree char *post =
-            g_strdup_printf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", path);
-        round++;
+            g_strdup_printf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", after_count + 1);
+        round += (int)n_frames_of_command;
         n_there = 0;
         int64_t start_us = clock_monotonic_us(clock);
         int fd = open_connection(post);
