@@ -12,7 +12,6 @@
 Run *run_new(void)
 {
     Run *run = g_new0(Run, 1);
-    run->status = RUN_PENDING;
     run->created_at = run->updated_at = run->started_at = run->completed_at = INSTANT_NONE;
     run->last_flow_status_at = run->ended_at = INSTANT_NONE;
     run->pending.requested_at = INSTANT_NONE;

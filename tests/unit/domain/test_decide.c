@@ -34,6 +34,15 @@ static void test_a_new_run_is_pending_with_its_start(void **state)
     assert_int_equal(run->generation, 1);
     assert_int_equal(run->handed_over_seq, 1);
     assert_int_equal(run->seq, 1);
+    assert_string_equal(run->id.text, RUN_ID);
+    assert_string_equal(run->flow_id.text, FLOW_ID);
+    assert_string_equal(run->owner.text, OWNER_ID);
+    assert_string_equal(run->triggered_by, "system");
+    assert_string_equal(run->request_digest, "digest");
+    assert_int_equal(run->flow_version, 4);
+    assert_int_equal(run->n_steps, 3);
+    assert_int_equal(run->n_open_steps, 3);
+    assert_string_equal(run->steps[2].step_id.text, STEP_C);
 }
 
 static const struct {

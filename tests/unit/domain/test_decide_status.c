@@ -46,6 +46,26 @@ static void test_that_stays_a_rejection_after_the_end(void **state)
     assert_int_equal(fixture_take(run, &message), DECISION_REJECT);
 }
 
+/* ---- what is kept ---- */
+
+static void test_events_remember_where_they_came_from(void **state)
+{
+    (void)state;
+    g_autoptr(Run) run = fixture_run();
+    StatusMessage messages[] = {fixture_at(fixture_flow_status(RUN_RUNNING, T0 + 10), 41),
+                                fixture_at(fixture_step_status(STEP_A, STEP_RUNNING, T0 + 11), 42)};
+    for (size_t i = 0; i < G_N_ELEMENTS(messages); i++) {
+        g_autoptr(Decision) decision = decide_status(run, &messages[i]);
+        assert_int_equal(decision->n_events, 1);
+        const Event *event = decision->events[0];
+        assert_string_equal(event->origin.topic, "execution.status");
+        assert_int_equal(event->origin.offset, 41 + i);
+        assert_int_equal(event->seq, 2); /* the run was not touched */
+        assert_int_equal(event->generation, 1);
+        assert_int_equal(event->timestamp, messages[i].timestamp);
+    }
+}
+
 /* ---- flow statuses ---- */
 
 static void test_an_older_flow_status_changes_nothing(void **state)
@@ -420,6 +440,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_of_another_run_is_rejected),
         cmocka_unit_test(test_that_stays_a_rejection_after_the_end),
+        cmocka_unit_test(test_events_remember_where_they_came_from),
         cmocka_unit_test(test_an_older_flow_status_changes_nothing),
         cmocka_unit_test(test_a_newer_one_that_says_the_same_keeps_the_order),
         cmocka_unit_test(test_equal_timestamps_without_positions),
