@@ -29,12 +29,15 @@ static void checkpoint(Checkpointer *self)
     (void)sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     int n_frames = __atomic_load_n(&self->n_frames, __ATOMIC_RELAXED);
     (void)sqlite3_busy_timeout(db, n_frames >= OVERDUE_FRAMES ? OVERDUE_WAIT_MS : READERS_WAIT_MS);
+    __atomic_store_n(&self->store->is_checkpoint_due, true, __ATOMIC_RELEASE);
     MUTEX_SCOPE(&self->store->writer_mu);
     int rc = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
     /* One that fails (no room, a slow reader) loses nothing; it is tried again, but not after every commit. */
     n_frames = __atomic_load_n(&self->n_frames, __ATOMIC_RELAXED);
     int next = (rc == SQLITE_OK ? 0 : n_frames) + CHECKPOINT_FRAMES;
     __atomic_store_n(&self->next_frames, next, __ATOMIC_RELAXED);
+    __atomic_store_n(&self->store->is_checkpoint_due, false, __ATOMIC_RELEASE);
+    pthread_cond_broadcast(&self->store->checkpoint_is_over);
 }
 
 static void checkpointer_main(void *arg)

@@ -78,8 +78,10 @@ static const char *const statement_texts[N_STATEMENTS] = {
     [STATEMENT_RUNS_PENDING_IN_PHASE] =
         "SELECT id FROM runs INDEXED BY runs_unsettled WHERE phase < 2 AND phase = ?1 AND id > ?2 AND pending_at < ?4"
         " ORDER BY id LIMIT ?3",
+    /* The EXISTS is asked once: nearly always there is no such flow, and no open run needs to be looked at. */
     [STATEMENT_RUNS_TO_STOP] =
         "SELECT r.id FROM runs r INDEXED BY runs_unsettled WHERE r.phase < 2 AND r.phase = 0 AND r.id > ?1"
+        " AND EXISTS (SELECT 1 FROM flows f INDEXED BY flows_stopping WHERE f.stops_runs = 1)"
         " AND r.flow_id IN (SELECT f.id FROM flows f INDEXED BY flows_stopping WHERE f.stops_runs = 1)"
         " AND r.pending <> ?3 ORDER BY r.id LIMIT ?2",
     [STATEMENT_READ_OUTBOX] = "SELECT id, run_id, seq FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",

@@ -26,10 +26,11 @@ static int64_t size_of(const char *path)
     return stat(path, &info) == 0 ? (int64_t)info.st_size : -1;
 }
 
-static int64_t log_size_of(const char *path)
+/* Of the file whose name goes on with `ending`; -1 when there is none. */
+static int64_t size_beside(const char *path, const char *ending)
 {
-    g_autofree char *log = g_strconcat(path, "-wal", NULL);
-    return size_of(log);
+    g_autofree char *beside = g_strconcat(path, ending, NULL);
+    return size_of(beside);
 }
 
 G_GNUC_PRINTF(2, 3) static bool refuse(GError **error, const char *format, ...)
@@ -53,15 +54,14 @@ static bool check_size(const char *path, const unsigned char *header, int64_t fi
      * pages may still be there alone. */
     int64_t n_pages = read_u32(header + 28);
     bool is_counted = n_pages > 0 && read_u32(header + 24) == read_u32(header + 92);
-    if (is_counted && log_size_of(path) <= 0 && file_size < n_pages * page_size) {
+    if (is_counted && size_beside(path, "-wal") <= 0 && file_size < n_pages * page_size) {
         return refuse(error, "%s is corrupt: %" G_GINT64_FORMAT " of its %" G_GINT64_FORMAT " bytes are missing", path,
                       n_pages * page_size - file_size, n_pages * page_size);
     }
     return true;
 }
 
-static bool check_header(const char *path, const unsigned char *header, size_t n_read, int64_t file_size,
-                         int max_version, int *ret_version, GError **error)
+static bool check_identity(const char *path, const unsigned char *header, size_t n_read, GError **error)
 {
     if (n_read < 16 || memcmp(header, "SQLite format 3", 16) != 0) {
         return refuse(error, "%s is not a FlowOps database (it is no SQLite file, or its beginning is destroyed)",
@@ -73,6 +73,12 @@ static bool check_header(const char *path, const unsigned char *header, size_t n
     if (read_u32(header + 68) != SQLITE_STORE_APPLICATION_ID) {
         return refuse(error, "%s is not a FlowOps database (it is another program's SQLite file)", path);
     }
+    return true;
+}
+
+static bool check_version(const char *path, const unsigned char *header, int max_version, int *ret_version,
+                          GError **error)
+{
     uint32_t version = read_u32(header + 60);
     if (version > (uint32_t)max_version) {
         return refuse(error, "%s was written by a newer version of flowops (format %u, this one knows up to %d)", path,
@@ -82,44 +88,88 @@ static bool check_header(const char *path, const unsigned char *header, size_t n
         return refuse(error, "%s is corrupt: it has no format version", path);
     }
     *ret_version = (int)version;
-    return check_size(path, header, file_size, error);
+    return true;
 }
 
 /* No database: only a new one may take its place, and no log of an old one may be played into that. */
 static bool check_missing(const char *path, GError **error)
 {
-    if (log_size_of(path) > 0) {
+    if (size_beside(path, "-wal") > 0) {
         return refuse(error, "%s is missing but its log %s-wal is there: put the database back, or move the log away",
                       path, path);
     }
     return true;
 }
 
-bool file_inspect(const char *path, int max_version, FileState *ret_state, int *ret_version, GError **error)
+typedef struct {
+    unsigned char bytes[HEADER_SIZE];
+    size_t n_read;
+    int64_t file_size;
+} Header;
+
+/* False without an error: there is no file. */
+static bool read_header(const char *path, Header *ret_header, GError **error)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME);
     if (fd < 0 && errno == EPERM) { /* O_NOATIME is for the owner */
         fd = open(path, O_RDONLY | O_CLOEXEC);
     }
     if (fd < 0 && errno == ENOENT) {
+        return false;
+    }
+    struct stat info;
+    ssize_t n_read = -1;
+    if (fd < 0 || fstat(fd, &info) != 0 || (n_read = pread(fd, ret_header->bytes, HEADER_SIZE, 0)) < 0) {
+        int saved = errno;
+        g_set_error(error, FLOWOPS_ERROR, saved == EISDIR ? FLOWOPS_INVALID : FLOWOPS_UNAVAILABLE, "cannot read %s: %s",
+                    path, g_strerror(saved));
+    } else {
+        ret_header->n_read = (size_t)n_read;
+        ret_header->file_size = info.st_size;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return n_read >= 0;
+}
+
+/* A migration that died in its middle left a rollback journal, and a file that is neither of one version nor the other
+ * until SQLite has taken it back. */
+static bool finish_rollback(const char *path, GError **error)
+{
+    sqlite3 *db = NULL;
+    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(db, "SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
+    }
+    if (rc != SQLITE_OK) {
+        set_sqlite_error(error, db, rc, "take back an unfinished migration");
+    }
+    sqlite3_close(db);
+    return rc == SQLITE_OK;
+}
+
+bool file_inspect(const char *path, int max_version, FileState *ret_state, int *ret_version, GError **error)
+{
+    g_autoptr(GError) inner = NULL;
+    Header header = {.n_read = 0};
+    if (!read_header(path, &header, &inner)) {
+        if (inner != NULL) {
+            g_propagate_error(error, g_steal_pointer(&inner));
+            return false;
+        }
         *ret_state = FILE_MISSING;
         return check_missing(path, error);
     }
-    unsigned char header[HEADER_SIZE];
-    struct stat info;
-    ssize_t n_read = -1;
-    if (fd < 0 || fstat(fd, &info) != 0 || (n_read = pread(fd, header, sizeof header, 0)) < 0) {
-        int saved = errno;
-        if (fd >= 0) {
-            close(fd);
-        }
-        g_set_error(error, FLOWOPS_ERROR, saved == EISDIR ? FLOWOPS_INVALID : FLOWOPS_UNAVAILABLE, "cannot read %s: %s",
-                    path, g_strerror(saved));
+    if (!check_identity(path, header.bytes, header.n_read, error)) {
         return false;
     }
-    close(fd);
+    if (size_beside(path, "-journal") > 0 && (!finish_rollback(path, error) || !read_header(path, &header, error))) {
+        return false;
+    }
     *ret_state = FILE_OURS;
-    return check_header(path, header, (size_t)n_read, info.st_size, max_version, ret_version, error);
+    return check_version(path, header.bytes, max_version, ret_version, error) &&
+           check_size(path, header.bytes, header.file_size, error);
 }
 
 /* Without a log the file alone is the database, and an immutable connection makes no file beside it. With a log both
@@ -127,7 +177,7 @@ bool file_inspect(const char *path, int max_version, FileState *ret_state, int *
 static char *probe_uri(const char *path)
 {
     g_autofree char *escaped = g_uri_escape_string(path, "/", FALSE);
-    return g_strdup_printf("file://%s?mode=ro%s", escaped, log_size_of(path) > 0 ? "" : "&immutable=1");
+    return g_strdup_printf("file://%s?mode=ro%s", escaped, size_beside(path, "-wal") > 0 ? "" : "&immutable=1");
 }
 
 /* The first row's first column as text; NULL with an error set. */
@@ -172,6 +222,7 @@ static bool probe_inside(sqlite3 *db, const char *path, int max_version, GError 
     if (inner == NULL && size_of(path) <= WHOLE_CHECK_MAX_BYTES) {
         g_autofree char *found = query_text(db, "PRAGMA quick_check(1)", &inner);
         if (found != NULL && strcmp(found, "ok") != 0) {
+            g_strdelimit(found, "\n", ' '); /* an error is one line */
             g_set_error_literal(&inner, FLOWOPS_ERROR, FLOWOPS_INVALID, found);
         }
     }

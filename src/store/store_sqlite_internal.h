@@ -66,6 +66,10 @@ typedef struct {
     Mutex writer_mu;
     Connection *writer;     /* guarded by writer_mu */
     int64_t next_outbox_id; /* guarded by writer_mu */
+    /* A mutex is not fair: a busy writer would take it again before the checkpointer is awake. So it waits while this
+     * is set. */
+    bool is_checkpoint_due; /* atomic; cleared with writer_mu held */
+    pthread_cond_t checkpoint_is_over;
 
     Mutex readers_mu;
     pthread_cond_t reader_is_idle;

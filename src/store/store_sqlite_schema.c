@@ -87,7 +87,7 @@ static const char schema_v1[] =
     ") STRICT;"
     "CREATE UNIQUE INDEX flows_id ON flows(id);"
     "CREATE INDEX flows_owner ON flows(owner, created_at DESC, id) WHERE is_deleted = 0;"
-    "CREATE INDEX flows_stopping ON flows(id) WHERE stops_runs = 1;"
+    "CREATE INDEX flows_stopping ON flows(stops_runs, id) WHERE stops_runs = 1;"
 
     "CREATE TABLE flow_steps ("
     "  step_id TEXT NOT NULL,"

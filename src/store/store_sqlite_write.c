@@ -293,6 +293,9 @@ bool sqlite_write(Store *base, StoreWrite *writes, size_t n_writes, GError **err
 {
     SqliteStore *store = (SqliteStore *)base;
     MUTEX_SCOPE(&store->writer_mu);
+    while (__atomic_load_n(&store->is_checkpoint_due, __ATOMIC_ACQUIRE)) {
+        pthread_cond_wait(&store->checkpoint_is_over, &store->writer_mu);
+    }
     sqlite3 *db = store->writer->db;
     int rc = run_statement(store, STATEMENT_BEGIN_WRITE);
     for (size_t i = 0; i < n_writes && rc == SQLITE_OK; i++) {
