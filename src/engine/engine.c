@@ -319,8 +319,8 @@ static void engine_main(void *arg)
         take_endings(engine, TURN_MAX_ENDINGS);
         timers_fire_due(engine->port.timers, clock_monotonic_ms(engine->clock));
         forget_ended(engine);
+        show_load(engine); /* first: who has seen a run's last status sees a load without it */
         flush(engine);
-        show_load(engine);
     }
     abandon_all(engine);
     show_load(engine);

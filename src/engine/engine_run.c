@@ -87,7 +87,7 @@ void run_advance(EngineRun *run)
 {
     if (run->mode == MODE_ENDED)
         return;
-    if (run->mode == MODE_RUNNING && run->failure == NULL)
+    if (run->mode == MODE_RUNNING)
         run_start_ready(run);
     if (run->n_running > 0)
         return;
@@ -106,20 +106,12 @@ void run_advance(EngineRun *run)
 
 /* ---- inputs ---- */
 
-/* A pause or stop may carry the seq of the START before it, when one event ordered both (a hand-over). */
-static bool is_new(const EngineRun *run, const CommandMessage *command)
-{
-    return command->seq == 0 || command->seq > run->last_seq ||
-           (command->seq == run->last_seq && run->last_command == COMMAND_START);
-}
-
 void engine_run_command(EngineRun *run, const CommandMessage *command)
 {
     g_assert(command->command != COMMAND_START);
-    if (run->mode == MODE_ENDED || !is_new(run, command))
+    if (run->mode == MODE_ENDED || (command->seq != 0 && command->seq <= run->last_seq))
         return;
     run->last_seq = MAX(run->last_seq, command->seq);
-    run->last_command = command->command;
     switch (command->command) {
     case COMMAND_PAUSE:
         /* One that is paused already says so again: whoever asks waits for the answer. */
@@ -180,7 +172,6 @@ EngineRun *engine_run_new(CommandMessage *start, const RunPort *port)
     run->flow_id = start->flow_id;
     run->generation = start->generation;
     run->last_seq = start->seq;
-    run->last_command = COMMAND_START;
     run->port = port;
     run->last_at = run->last_flow_at = INSTANT_NONE;
     run->mode = start->is_paused ? MODE_PAUSED : MODE_RUNNING;

@@ -39,8 +39,7 @@ typedef enum {
 struct EngineRun {
     Id id, flow_id;
     int64_t generation;
-    int64_t last_seq; /* of the last command taken */
-    CommandKind last_command;
+    int64_t last_seq; /* of the last command taken; a repeat does not go beyond it */
     TextMap inputs;
     const RunPort *port;
     Definition *definition;

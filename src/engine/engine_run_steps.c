@@ -29,7 +29,6 @@ static void become_ready(EngineRun *run, size_t index)
 {
     run->nodes[index].state = NODE_READY;
     run->n_ready++;
-    run->first_open = MIN(run->first_open, index);
 }
 
 static void meet(EngineRun *run, size_t index)
@@ -107,10 +106,9 @@ static int64_t saturating_add(int64_t a, int64_t b)
 /* Doubles with each failure, then +-20 % so that steps that failed together do not come back together. */
 static int64_t retry_delay(const EngineRun *run, const Node *node, const StepConfig *config)
 {
-    int64_t most = MAX(config->retry_delay_ms, RETRY_DELAY_MAX_MS);
     int64_t delay = config->retry_delay_ms;
-    for (int64_t i = 1; i < node->n_failures && delay > 0 && delay < most; i++)
-        delay = delay > most / 2 ? most : delay * 2;
+    for (int64_t i = 1; i < node->n_failures && delay > 0 && delay < RETRY_DELAY_MAX_MS; i++)
+        delay = MIN(delay * 2, RETRY_DELAY_MAX_MS);
     return (int64_t)((double)delay * g_rand_double_range(run->port->random, 0.8, 1.2));
 }
 
@@ -307,6 +305,7 @@ static bool may_start_more(const EngineRun *run)
     return run->n_ready > 0 && run->n_running < run->port->max_parallel_steps && run->failure == NULL;
 }
 
+/* Nothing new once the run is going to fail. */
 void run_start_ready(EngineRun *run)
 {
     /* A step that ends at once may free one that stands before it, so look again while there are ready ones. */

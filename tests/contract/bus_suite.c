@@ -2,10 +2,10 @@
  * same tests. */
 #include "bus_suite.h"
 
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -182,7 +182,7 @@ static void test_a_batch_keeps_its_order(void **state G_GNUC_UNUSED)
         assert_int_equal(n, N);
         for (int i = 0; i < N; i++) {
             g_autoptr(BusMessage) message = next(&DIRECTIONS[d], bus);
-            assert_int_equal(atoi(message->value), i);
+            assert_int_equal(g_ascii_strtoll(message->value, NULL, 10), i);
         }
     }
 }
@@ -338,7 +338,7 @@ static Thread *start_worker(ThreadMain thread_main, Worker *worker)
     Thread *thread = thread_start("worker", ROLE_BUS, thread_main, worker, NULL);
     assert_non_null(thread);
     while (!__atomic_load_n(&worker->is_started, __ATOMIC_ACQUIRE))
-        g_thread_yield();
+        sched_yield();
     return thread;
 }
 

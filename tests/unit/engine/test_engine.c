@@ -1,5 +1,6 @@
 /* test_engine.c - the engine's threads behind an in-process bus: JSON in, JSON out, on the real clock. Waiting is for
  * statuses, with a deadline. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -142,7 +143,7 @@ static void wait_for_load(Bench *bench, size_t n_runs, size_t n_steps_running)
     EngineLoad load = engine_load(bench->engine);
     while (load.n_runs != n_runs || load.n_steps_running != n_steps_running) {
         assert_true(clock_monotonic_ms(bench->clock) < deadline);
-        g_thread_yield();
+        sched_yield();
         load = engine_load(bench->engine);
     }
 }

@@ -232,6 +232,12 @@ static void test_no_branch_holds(void **state)
                            "c RUNNING 1\ne RUNNING 1\n");
 }
 
+static void test_children_of_a_decision_start_beside_the_branch(void **state)
+{
+    harness_start(*state, "[" DECISION("d", "\"children\":[" ECHO("a") "],", BRANCH("p", "", ECHO("b"))) "]", NULL);
+    harness_expect(*state, "FLOW RUNNING\nd RUNNING 1\nd COMPLETED 1 {\"branch\":\"@p\"}\na RUNNING 1\nb RUNNING 1\n");
+}
+
 static void test_a_decision_waits_for_what_its_branches_ask(void **state)
 {
     harness_start(
@@ -321,7 +327,7 @@ static void test_an_unknown_plugin_fails_its_step(void **state)
 
 static void test_a_long_error_is_cut_at_a_character(void **state)
 {
-    g_autoptr(GString) error = g_string_new("a");
+    g_autoptr(GString) error = g_string_new("ab");
     while (error->len < RUN_ERROR_MAX_BYTES * 2)
         g_string_append(error, "\xe2\x82\xac");
     harness_start(*state, "[" ECHO("a") "," ECHO("b") "]", NULL);
@@ -441,6 +447,7 @@ int main(void)
         TEST(test_a_condition_that_cannot_be_read_or_evaluated_fails_its_step),
         TEST(test_the_first_branch_that_holds_is_taken),
         TEST(test_no_branch_holds),
+        TEST(test_children_of_a_decision_start_beside_the_branch),
         TEST(test_a_decision_waits_for_what_its_branches_ask),
         TEST(test_a_decision_with_a_plugin_runs_it_first),
         TEST(test_nested_decisions_skip_to_the_leaves),

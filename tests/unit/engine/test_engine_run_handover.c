@@ -58,6 +58,14 @@ static void test_an_attempt_cut_short_uses_up_no_retry(void **state)
                            "FLOW FAILED (step @a failed: again)\n");
 }
 
+/* Its condition held when it began; it is not asked again over outputs that may not have come along. */
+static void test_a_step_that_was_begun_is_not_skipped(void **state)
+{
+    harness_start(*state, "[" ECHO("a") "," ECHO_WITH("b", IF("${@a.k} == 1")) "]",
+                  PROGRESS(STEP("a", "COMPLETED", 1, "") "," STEP("b", "RUNNING", 1, "")));
+    harness_expect(*state, "FLOW RUNNING\nb RUNNING 2\n");
+}
+
 static void test_failures_before_it_do_use_up_retries(void **state)
 {
     harness_start(*state, "[" ECHO_WITH("a", CONFIG("\"retryCount\":2")) "]", PROGRESS(STEP("a", "RUNNING", 3, "")));
@@ -183,6 +191,7 @@ int main(void)
         TEST(test_finished_steps_are_not_run_again),
         TEST(test_a_running_step_starts_again_as_the_next_attempt),
         TEST(test_an_attempt_cut_short_uses_up_no_retry),
+        TEST(test_a_step_that_was_begun_is_not_skipped),
         TEST(test_failures_before_it_do_use_up_retries),
         TEST(test_a_failed_step_with_attempts_left_goes_on),
         TEST(test_a_failed_step_without_attempts_left_fails_the_run),
