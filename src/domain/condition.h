@@ -22,7 +22,8 @@ typedef void (*ConditionReferenceFunc)(const TemplatePart *reference, void *arg)
 void condition_foreach_reference(const Condition *condition, ConditionReferenceFunc func, void *arg);
 
 /* A reference without a value is null. INVALID when it can't be evaluated (a bad pattern from data, match limit). */
-MUST_CHECK bool condition_evaluate(const Condition *condition, ResolveReference resolve, void *arg, bool *ret_holds, GError **error);
+MUST_CHECK bool condition_evaluate(const Condition *condition, ResolveReference resolve, void *arg, bool *ret_holds,
+                                   GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Condition, condition_free)
 

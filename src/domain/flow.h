@@ -14,7 +14,7 @@
 #include "domain/text_map.h"
 
 #define FLOW_MAX_STEPS 1000
-#define FLOW_MAX_DEPTH 32                    /* levels of steps: a root step is level 1 */
+#define FLOW_MAX_DEPTH 32                      /* levels of steps: a root step is level 1 */
 #define FLOW_MAX_DEFINITION_BYTES (512 * 1024) /* serialised */
 
 typedef enum { STEP_ACTION, STEP_DECISION } StepType;

@@ -12,7 +12,7 @@ typedef Id (*MakeId)(void *arg);
 typedef struct {
     Id flow_id;
     Id owner;
-    Id actor;       /* who does it: createdBy / updatedBy */
+    Id actor; /* who does it: createdBy / updatedBy */
     int64_t now_ms;
     MakeId make_id; /* for stepId and branchId where the request has none */
     void *make_id_arg;

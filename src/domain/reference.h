@@ -37,7 +37,8 @@ void template_done(Template *template);
 typedef char *(*ResolveReference)(const TemplatePart *part, void *arg);
 
 /* The text with every reference resolved; at most max_bytes. INVALID names the reference that has no value or the size. */
-MUST_CHECK char *template_render(const Template *template, ResolveReference resolve, void *arg, size_t max_bytes, GError **error);
+MUST_CHECK char *template_render(const Template *template, ResolveReference resolve, void *arg, size_t max_bytes,
+                                 GError **error);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Template, template_done)
 

@@ -99,6 +99,21 @@ static void flattens_in_definition_order(void **state)
     assert_null(flow_find_step(flow, ""));
 }
 
+static void finds_steps_whatever_their_order(void **state)
+{
+    (void)state;
+    enum { N = 500 };
+    g_autoptr(Flow) flow = flow_new();
+    flow->steps = g_new(Step *, N);
+    for (flow->n_steps = 0; flow->n_steps < N; flow->n_steps++) {
+        g_autofree char *id = g_strdup_printf("0191aaaa-0000-7000-8000-%012zu", (flow->n_steps * 7919) % 10007);
+        flow->steps[flow->n_steps] = new_step(id);
+    }
+    flow_seal(flow);
+    for (size_t i = 0; i < N; i++)
+        assert_ptr_equal(flow_find_step(flow, flow->flat[i]->step_id.text), flow->flat[i]);
+}
+
 static void payloads_have_every_member_in_order(void **state)
 {
     (void)state;
@@ -358,6 +373,18 @@ static void foreign_trees_are_read_leniently_but_bounded(void **state)
     assert_true(json_parse(many->str, many->len, 8, &too_many, NULL));
     assert_false(steps_decode(too_many, &steps, &n_steps, &error));
     assert_string_equal(error->message, "steps are too many");
+
+    g_autoptr(GString) deep = g_string_new(NULL);
+    for (int i = 0; i <= FLOW_MAX_DEPTH; i++)
+        g_string_append(deep, "[{\"stepId\":\"" ID("01") "\",\"type\":\"ACTION\",\"children\":");
+    g_string_append(deep, "null");
+    for (int i = 0; i <= FLOW_MAX_DEPTH; i++)
+        g_string_append(deep, "}]");
+    g_autoptr(JsonValue) too_deep = NULL;
+    g_clear_error(&error);
+    assert_true(json_parse(deep->str, deep->len, 4 * FLOW_MAX_DEPTH, &too_deep, NULL));
+    assert_false(steps_decode(too_deep, &steps, &n_steps, &error));
+    assert_true(g_str_has_suffix(error->message, "step 0: steps are nested too deep"));
 }
 
 static void *ref_and_unref(void *arg)
@@ -388,6 +415,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_flow_is_sealed_and_encoded),
         cmocka_unit_test(flattens_in_definition_order),
+        cmocka_unit_test(finds_steps_whatever_their_order),
         cmocka_unit_test(payloads_have_every_member_in_order),
         cmocka_unit_test(a_decision_is_encoded_with_its_branches),
         cmocka_unit_test(stored_form_round_trips),

@@ -485,6 +485,7 @@ static void depth_is_limited(void **state)
     g_autofree char *deepest_branches = nest(FLOW_MAX_DEPTH, BRANCH, BRANCH_END);
     g_autoptr(Flow) children = create_valid(deepest);
     g_autoptr(Flow) branches = create_valid(deepest_branches);
+    assert_int_equal(children->n_flat, FLOW_MAX_DEPTH);
     assert_int_equal(branches->n_flat, FLOW_MAX_DEPTH);
     g_autoptr(GString) stored = g_string_new(NULL);
     flow_encode(branches, stored);
@@ -497,6 +498,10 @@ static void depth_is_limited(void **state)
     assert_int_equal(faults_count(faults), 1);
     assert_string_equal(faults_at(faults, 0)->message, "steps may be nested 32 levels deep at most");
     assert_true(g_str_has_suffix(faults_at(faults, 0)->field, ".children[0].children"));
+    g_autofree char *too_deep_branches = nest(FLOW_MAX_DEPTH + 1, BRANCH, BRANCH_END);
+    assert_null(create(too_deep_branches, faults));
+    assert_int_equal(faults_count(faults), 2);
+    assert_true(g_str_has_suffix(faults_at(faults, 1)->field, ".branches[0].steps[0].branches[0].steps"));
 }
 
 static void the_definition_is_limited(void **state)
@@ -506,6 +511,7 @@ static void the_definition_is_limited(void **state)
     g_autofree char *step = g_strdup_printf("{" OK_STEP ",'inputs':{'a':'%s'}}", value);
     g_autofree char *fits = repeat("{'name':'n','steps':[", step, 8, "]}");
     g_autoptr(Flow) flow = create_valid(fits);
+    assert_int_equal(flow->n_flat, 8);
     g_autofree char *body = repeat("{'name':'n','steps':[", step, 9, "]}");
     g_autoptr(Faults) faults = faults_new();
     assert_null(create(body, faults));
@@ -522,6 +528,7 @@ static void patterns_are_limited_together(void **state)
     g_autofree char *step = g_strdup_printf("{" OK_STEP ",'condition':'null matches \\u0027%s\\u0027'}", pattern);
     g_autofree char *fits = repeat("{'name':'n','steps':[", step, FLOW_PATTERNS_MAX_BYTES / 512, "]}");
     g_autoptr(Flow) flow = create_valid(fits);
+    assert_int_equal(flow->n_flat, FLOW_PATTERNS_MAX_BYTES / 512);
     g_autofree char *body = repeat("{'name':'n','steps':[", step, FLOW_PATTERNS_MAX_BYTES / 512 + 1, "]}");
     g_autoptr(Faults) faults = faults_new();
     assert_null(create(body, faults));
@@ -645,6 +652,7 @@ static void hostile_bodies_are_cheap(void **state)
         int64_t began = cpu_ms();
         g_autoptr(Flow) flow = flow_create(body, &origin, faults);
         int64_t took = cpu_ms() - began;
+        assert_true(flow != NULL || faults_count(faults) > 0);
         assert_true(took < 2000); /* generous: sanitizers and busy machines; quadratic work would be far beyond */
         g_free(bodies[i]);
     }
