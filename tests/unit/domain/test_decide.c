@@ -104,6 +104,25 @@ static void test_each_command_in_each_state(void **state)
     }
 }
 
+static void test_a_request_says_who_asked_for_what(void **state)
+{
+    (void)state;
+    g_autoptr(Run) run = fixture_run();
+    CommandRequest request = {.command = COMMAND_PAUSE,
+                              .command_id = fixture_id(STEP_A),
+                              .requested_by = fixture_id(OWNER_ID),
+                              .now_ms = T0 + 7};
+    g_autoptr(Decision) decision = decide_command(run, &request);
+    assert_int_equal(decision->n_events, 1);
+    const Event *event = decision->events[0];
+    assert_int_equal(event->type, EVENT_COMMAND_REQUESTED);
+    assert_int_equal(event->command, COMMAND_PAUSE);
+    assert_int_equal(event->seq, 2);
+    assert_int_equal(event->timestamp, T0 + 7);
+    assert_string_equal(event->command_id.text, STEP_A);
+    assert_string_equal(event->requested_by.text, OWNER_ID);
+}
+
 static void test_rejections_are_sentences(void **state)
 {
     (void)state;
@@ -196,7 +215,10 @@ static void test_a_forced_stop_closes_everything_and_shuts_the_engine_out(void *
     (void)state;
     g_autoptr(Run) run = run_in(RUN_RUNNING, COMMAND_NONE);
     fixture_step(run, STEP_A, STEP_COMPLETED, T0 + 50);
-    fixture_step(run, STEP_B, STEP_RUNNING, T0 + 60);
+    StatusMessage halfway = fixture_step_status(STEP_B, STEP_RUNNING, T0 + 60);
+    char outputs[] = "{\"lines\":12}";
+    halfway.outputs_json = outputs;
+    assert_int_equal(fixture_take(run, &halfway), DECISION_APPEND);
     fixture_command(run, COMMAND_STOP, T0 + 100);
     assert_int_equal(fixture_force_stop(run, T0 + 40000), DECISION_APPEND);
     assert_int_equal(fixture_n_events(), 3);
@@ -208,6 +230,7 @@ static void test_a_forced_stop_closes_everything_and_shuts_the_engine_out(void *
     assert_int_equal(run_phase(run), PHASE_SETTLED);
     assert_int_equal(run_find_step(run, STEP_A)->status, STEP_COMPLETED);
     assert_int_equal(run_find_step(run, STEP_B)->status, STEP_CANCELLED);
+    assert_string_equal(run_find_step(run, STEP_B)->outputs_json, outputs);
     assert_int_equal(run_find_step(run, STEP_C)->status, STEP_CANCELLED);
     StatusMessage late = fixture_step_status(STEP_B, STEP_COMPLETED, T0 + 41000);
     late.generation = 1;
@@ -223,6 +246,10 @@ static void test_a_cut_forced_stop_is_settled(void **state)
     CommandRequest request = {.command = COMMAND_STOP, .is_forced = true, .now_ms = T0 + 60000};
     g_autoptr(Decision) decision = decide_command(run, &request);
     assert_int_equal(decision->n_events, 4);
+    for (size_t i = 0; i < decision->n_events; i++) {
+        assert_int_equal(decision->events[i]->generation, 2);
+        assert_int_equal(decision->events[i]->seq, run->seq + 1 + (int64_t)i);
+    }
     assert_true(run_fold(run, decision->events[0], NULL));
     assert_int_equal(run_phase(run), PHASE_ENDING);
     assert_int_equal(fixture_settle(run, T0 + 70000), DECISION_APPEND);
@@ -285,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_new_run_is_pending_with_its_start),
         cmocka_unit_test(test_each_command_in_each_state),
+        cmocka_unit_test(test_a_request_says_who_asked_for_what),
         cmocka_unit_test(test_rejections_are_sentences),
         cmocka_unit_test(test_a_pending_command_is_cleared_only_by_its_outcome),
         cmocka_unit_test(test_a_pause_before_the_start_was_answered),
