@@ -350,7 +350,8 @@ Condition *condition_parse(const char *text, IsStep is_step, void *arg, GError *
 
 Condition *condition_parse_counted(const char *text, IsStep is_step, void *arg, size_t *patterns_left, GError **error)
 {
-    Parser parser = {.text = text, .is_step = is_step, .arg = arg, .patterns_left = patterns_left, .error = error};
+    Parser parser = {.text = text, .is_step = is_step, .arg = arg, .error = error};
+    parser.patterns_left = patterns_left;
     parser.nodes = g_array_new(FALSE, FALSE, sizeof(Node));
     uint16_t root = 0;
     bool is_ok = parse_whole(&parser, &root);

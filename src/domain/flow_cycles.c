@@ -94,6 +94,17 @@ static size_t sort_edges(GArray *edges)
     return n;
 }
 
+/* Where each step's edges begin, by counting them. */
+static void index_edges(const Walk *walk, uint32_t n_steps, size_t n_edges)
+{
+    for (size_t i = 0; i < n_edges; i++)
+        walk->first_edge[walk->edges[i].from + 1]++;
+    for (uint32_t i = 0; i < n_steps; i++) {
+        walk->first_edge[i + 1] += walk->first_edge[i];
+        walk->next_edge[i] = walk->first_edge[i];
+    }
+}
+
 void flow_check_cycles(FlowReader *reader, GArray *edges)
 {
     uint32_t n_steps = reader->nodes->len;
@@ -110,12 +121,7 @@ void flow_check_cycles(FlowReader *reader, GArray *edges)
                  .path = path,
                  .place = place,
                  .marks = marks};
-    for (size_t i = 0; i < n_edges; i++)
-        first_edge[walk.edges[i].from + 1]++;
-    for (uint32_t i = 0; i < n_steps; i++)
-        first_edge[i + 1] += first_edge[i];
-    for (uint32_t i = 0; i < n_steps; i++)
-        next_edge[i] = first_edge[i];
+    index_edges(&walk, n_steps, n_edges);
     for (uint32_t i = 0; i < n_steps; i++) {
         if (marks[i] == UNSEEN)
             walk_from(&walk, i);
