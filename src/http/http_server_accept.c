@@ -47,7 +47,7 @@ struct bufferevent *accept_connection(struct event_base *base, void *arg)
     conn->bev = bufferevent_socket_new(base, -1, 0);
     conn->state = CONN_FRESH;
     TAILQ_INSERT_TAIL(&loop->connections[CONN_FRESH], conn, entry);
-    loop_settle_soon(loop);
+    loop_adopt_soon(loop);
     size_t n = __atomic_add_fetch(&loop->server->n_connections, 1, __ATOMIC_RELAXED);
     if (n >= loop->server->options.max_connections && !evict_idle(loop))
         accept_pause(loop, "the limit of connections is reached");

@@ -88,7 +88,7 @@ void connection_adopt(HttpConnection *conn)
 
 void connection_doom(HttpConnection *conn)
 {
-    if (conn->state == CONN_DOOMED)
+    if (conn->state == CONN_DOOMED || conn->state == CONN_DYING)
         return;
     if (!conn->is_gone) {
         bufferevent_disable(conn->bev, EV_READ | EV_WRITE);
@@ -98,7 +98,7 @@ void connection_doom(HttpConnection *conn)
         conn->stream->is_over = true;
     connection_hold(conn, 0);
     connection_enter(conn, CONN_DOOMED);
-    loop_settle_soon(conn->loop);
+    loop_reap_soon(conn->loop);
 }
 
 void connection_free(HttpConnection *conn)
@@ -112,7 +112,7 @@ void connection_free(HttpConnection *conn)
     request_free(conn->request);
     if (!conn->is_gone)
         evhttp_connection_free(conn->evcon); /* on_gone */
-    TAILQ_REMOVE(&loop->connections[CONN_DOOMED], conn, entry);
+    TAILQ_REMOVE(&loop->connections[CONN_DYING], conn, entry);
     __atomic_sub_fetch(&loop->server->n_connections, 1, __ATOMIC_RELAXED);
     g_free(conn);
 }

@@ -4,7 +4,7 @@
  * until a request is whole and has passed http_server_frame.h; then evhttp parses it, and it must come to the same
  * end. Our callbacks sit on the bufferevent all the time, evhttp's are called by us. Replies and streams are written to the
  * socket directly; evhttp hears of a reply when it has gone. Nothing is freed under anybody's feet: a connection is
- * doomed first and freed when the loop settles, at the end of the same turn. */
+ * doomed first and freed a turn or two of the loop later. */
 #ifndef FLOWOPS_HTTP_HTTP_SERVER_INTERNAL_H
 #define FLOWOPS_HTTP_HTTP_SERVER_INTERNAL_H
 
@@ -36,7 +36,8 @@ typedef enum {
     CONN_STREAM,
     CONN_ENDING,  /* a stream's last bytes wait for the socket */
     CONN_CLOSING, /* our side is shut; what still comes is discarded, so that no reset overtakes the answer */
-    CONN_DOOMED,  /* to be freed when the loop settles */
+    CONN_DOOMED,  /* to be freed */
+    CONN_DYING,   /* the same, a turn later: epoll has forgotten its descriptor, which may now be closed */
     N_CONN_STATES,
 } ConnState;
 
@@ -123,7 +124,8 @@ struct HttpLoop {
 
     ConnectionList connections[N_CONN_STATES];
     int64_t timeout_ms[N_CONN_STATES]; /* 0: none */
-    struct event settle_event;         /* adopts the fresh, frees the doomed */
+    struct event adopt_event;          /* takes over the fresh, in the turn that accepted them */
+    struct event reap_event;           /* frees the dying, a turn after the doomed became that */
     struct event deadline_event;       /* the one timer of all connections of the loop */
     int64_t deadline_at_ms;            /* when it fires; INT64_MAX: not armed */
     size_t n_held_bytes;
@@ -170,7 +172,8 @@ MUST_CHECK bool loop_init(HttpLoop *loop, HttpServer *server, size_t index, int 
 MUST_CHECK bool loop_start(HttpLoop *loop, GError **error);
 void loop_done(HttpLoop *loop); /* after its thread has ended, or before it was started */
 int64_t loop_now_ms(const HttpLoop *loop);
-void loop_settle_soon(HttpLoop *loop);
+void loop_adopt_soon(HttpLoop *loop);
+void loop_reap_soon(HttpLoop *loop);
 void loop_arm_deadline(HttpLoop *loop, int64_t at_ms);
 HttpLoop *loop_own(void); /* of the calling thread; NULL elsewhere */
 
@@ -185,7 +188,7 @@ void accept_stop(HttpLoop *loop);
 
 void connection_enter(HttpConnection *conn, ConnState state);
 void connection_adopt(HttpConnection *conn);
-void connection_free(HttpConnection *conn); /* DOOMED */
+void connection_free(HttpConnection *conn); /* DYING */
 void connection_doom(HttpConnection *conn);
 void connection_expired(HttpConnection *conn);
 /* Our callbacks, reading on or off. */

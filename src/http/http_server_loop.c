@@ -150,14 +150,14 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     loop_arm_deadline(loop, next_ms);
 }
 
-/* ---- settling ---- */
+/* ---- the beginning and the end of connections ---- */
 
-void loop_settle_soon(HttpLoop *loop)
+void loop_adopt_soon(HttpLoop *loop)
 {
-    event_active(&loop->settle_event, EV_TIMEOUT, 1);
+    event_active(&loop->adopt_event, EV_TIMEOUT, 1);
 }
 
-static void on_settle(evutil_socket_t fd, short what, void *arg)
+static void on_adopt(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
     (void)what;
@@ -165,8 +165,29 @@ static void on_settle(evutil_socket_t fd, short what, void *arg)
     HttpConnection *conn;
     while ((conn = TAILQ_FIRST(&loop->connections[CONN_FRESH])) != NULL)
         connection_adopt(conn);
-    while ((conn = TAILQ_FIRST(&loop->connections[CONN_DOOMED])) != NULL)
+}
+
+void loop_reap_soon(HttpLoop *loop)
+{
+    const struct timeval at_once = {0};
+    if (!evtimer_pending(&loop->reap_event, NULL))
+        evtimer_add(&loop->reap_event, &at_once);
+}
+
+/* A descriptor must not be closed before libevent has told epoll to forget it, which it does between two turns: another
+ * thread may have been given the same number by then. So each connection waits here for one such moment. */
+static void on_reap(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    HttpLoop *loop = arg;
+    HttpConnection *conn;
+    while ((conn = TAILQ_FIRST(&loop->connections[CONN_DYING])) != NULL)
         connection_free(conn);
+    while ((conn = TAILQ_FIRST(&loop->connections[CONN_DOOMED])) != NULL)
+        connection_enter(conn, CONN_DYING);
+    if (!TAILQ_EMPTY(&loop->connections[CONN_DYING]))
+        loop_reap_soon(loop);
     accept_resume(loop);
 }
 
@@ -199,13 +220,14 @@ static void close_all(HttpLoop *loop)
 {
     run_tasks(loop); /* answers that came at the last moment */
     accept_stop(loop);
-    on_settle(-1, 0, loop);
+    on_adopt(-1, 0, loop);
     for (size_t state = 0; state < CONN_DOOMED; state++) {
         HttpConnection *conn;
         while ((conn = TAILQ_FIRST(&loop->connections[state])) != NULL)
             connection_doom(conn);
     }
-    on_settle(-1, 0, loop);
+    while (!TAILQ_EMPTY(&loop->connections[CONN_DOOMED]) || !TAILQ_EMPTY(&loop->connections[CONN_DYING]))
+        event_base_loop(loop->base, EVLOOP_ONCE);
     /* libevent frees a bufferevent in a later turn. */
     event_base_loop(loop->base, EVLOOP_NONBLOCK);
 }
@@ -281,7 +303,8 @@ bool loop_init(HttpLoop *loop, HttpServer *server, size_t index, int listen_fd, 
         return false;
     }
     event_assign(&loop->wake_event, loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop);
-    evtimer_assign(&loop->settle_event, loop->base, on_settle, loop);
+    evtimer_assign(&loop->adopt_event, loop->base, on_adopt, loop);
+    evtimer_assign(&loop->reap_event, loop->base, on_reap, loop);
     evtimer_assign(&loop->deadline_event, loop->base, on_deadline, loop);
     loop->http = http_new(loop);
     loop->bound = evhttp_accept_socket_with_handle(loop->http, listen_fd);
@@ -313,7 +336,8 @@ void loop_done(HttpLoop *loop)
     if (loop->base != NULL) {
         event_del(&loop->wake_event);
         event_del(&loop->deadline_event);
-        event_del(&loop->settle_event);
+        event_del(&loop->adopt_event);
+        event_del(&loop->reap_event);
         event_base_free(loop->base);
     }
     if (loop->wake_fd >= 0)
