@@ -106,10 +106,10 @@ char *sample_event(const Id *run_id, int64_t seq, size_t size)
     GString *text = g_string_new(NULL);
     g_string_append_printf(text, "{\"seq\":%" G_GINT64_FORMAT ",\"runId\":\"%s\",\"pad\":\"", seq, run_id->text);
     size_t begin = text->len;
-    if (begin + 2 < size)
+    if (begin + 2 < size) {
         g_string_set_size(text, size - 2);
-    for (size_t i = begin; i < text->len; i++)
-        text->str[i] = (char)('a' + ((size_t)seq + i) % 26);
+        memset(text->str + begin, (int)('a' + seq % 26), size - 2 - begin);
+    }
     g_string_append(text, "\"}");
     return g_string_free(text, FALSE);
 }
