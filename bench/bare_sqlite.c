@@ -48,12 +48,14 @@ typedef struct {
 /* The newest run of the file gives the bytes; events: of its first record (a creation) or of its last. */
 static Sample read_sample(bool is_creation)
 {
-    sqlite3_stmt *select = prepare("SELECT owner, flow_id, created_by, summary, rest, id FROM runs ORDER BY rowid DESC LIMIT 1");
+    sqlite3_stmt *select =
+        prepare("SELECT owner, flow_id, created_by, summary, rest, id FROM runs ORDER BY rowid DESC LIMIT 1");
     check(sqlite3_step(select), "read a sample run");
     Sample sample = {column_copy(select, 0), column_copy(select, 1), column_copy(select, 2),
                      column_copy(select, 3), column_copy(select, 4), NULL};
-    sqlite3_stmt *journal = prepare(is_creation ? "SELECT events FROM journal WHERE run_id = ?1 ORDER BY seq LIMIT 1"
-                                                : "SELECT events FROM journal WHERE run_id = ?1 ORDER BY seq DESC LIMIT 1");
+    sqlite3_stmt *journal =
+        prepare(is_creation ? "SELECT events FROM journal WHERE run_id = ?1 ORDER BY seq LIMIT 1"
+                            : "SELECT events FROM journal WHERE run_id = ?1 ORDER BY seq DESC LIMIT 1");
     sqlite3_bind_value(journal, 1, sqlite3_column_value(select, 5));
     check(sqlite3_step(journal), "read a sample record");
     sample.events = column_copy(journal, 0);
@@ -87,14 +89,17 @@ int main(int argc, char **argv)
     int64_t per_commit = atoll(argv[2]), per_run = atoll(argv[3]);
     int64_t run_us = (int64_t)(atof(argv[4]) * 1e6);
     check(sqlite3_open_v2(argv[1], &db, SQLITE_OPEN_READWRITE, NULL), "open");
-    check(sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;", NULL, NULL, NULL), "set up");
+    check(sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-8192;", NULL, NULL,
+                       NULL),
+          "set up");
     Sample sample = read_sample(per_run == 1);
     sqlite3_stmt *begin = prepare("BEGIN IMMEDIATE"), *commit = prepare("COMMIT");
     sqlite3_stmt *journal = prepare("INSERT INTO journal(run_id, seq, last_seq, events) VALUES (?1, ?2, ?2, ?3)");
     sqlite3_stmt *insert = prepare(
         "INSERT INTO runs(id, owner, flow_id, flow_version, triggered_by, created_at, created_by, updated_at, updated_by, seq,"
         " pending, summary, rest, status, phase, pending_at) VALUES (?1, ?2, ?3, 1, ?2, ?4, ?5, ?4, ?5, ?6, 1, ?7, ?8, 1, 0, ?4)");
-    sqlite3_stmt *update = prepare("UPDATE runs SET updated_at = ?2, seq = ?3, summary = ?4, rest = ?5, status = 2 WHERE id = ?1");
+    sqlite3_stmt *update =
+        prepare("UPDATE runs SET updated_at = ?2, seq = ?3, summary = ?4, rest = ?5, status = 2 WHERE id = ?1");
 
     g_autoptr(Clock) clock = clock_new_system();
     g_autoptr(GArray) commits = g_array_new(FALSE, FALSE, sizeof(int64_t));

@@ -11,14 +11,13 @@
 #define GROUP 1024
 #define N_STEPS 6
 
-static const char FLOW[] =
-    "{\"name\":\"six steps\",\"steps\":["
-    "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"one\"}},"
-    "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"two\"}},"
-    "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"three\"}},"
-    "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"four\"}},"
-    "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"five\"}},"
-    "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"six\"}}]}";
+static const char FLOW[] = "{\"name\":\"six steps\",\"steps\":["
+                           "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"one\"}},"
+                           "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"two\"}},"
+                           "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"three\"}},"
+                           "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"four\"}},"
+                           "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"five\"}},"
+                           "{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"six\"}}]}";
 
 static Id make_id(void *now_ms)
 {
@@ -85,21 +84,37 @@ static void end_part(Life *life, int part)
     life->details[part] = g_string_new(NULL);
     life->summary_sizes[part] = run_encode_detail(run, life->details[part]);
     life->rows[part] = (RunRow){
-        .run_id = run->id, .flow_id = run->flow_id, .owner = run->owner, .status = run->status,
-        .phase = run_phase(run), .triggered_by = run->triggered_by, .created_by = OWNER, .updated_by = "engine",
-        .created_at = run->created_at, .updated_at = run->updated_at, .seq = run->seq,
-        .flow_version = run->flow_version, .pending = run->pending.command,
+        .run_id = run->id,
+        .flow_id = run->flow_id,
+        .owner = run->owner,
+        .status = run->status,
+        .phase = run_phase(run),
+        .triggered_by = run->triggered_by,
+        .created_by = OWNER,
+        .updated_by = "engine",
+        .created_at = run->created_at,
+        .updated_at = run->updated_at,
+        .seq = run->seq,
+        .flow_version = run->flow_version,
+        .pending = run->pending.command,
         .pending_at = run->pending.command != COMMAND_NONE ? run->pending.requested_at : INSTANT_NONE,
-        .detail = life->details[part]->str, .detail_size = life->details[part]->len,
-        .summary_size = life->summary_sizes[part], .labels = &run->labels,
+        .detail = life->details[part]->str,
+        .detail_size = life->details[part]->len,
+        .summary_size = life->summary_sizes[part],
+        .labels = &run->labels,
     };
 }
 
 static void life_make(Life *life, const Flow *flow, int64_t now_ms)
 {
     static const TextMap none = {0};
-    RunRequest request = {.run_id = id_make(now_ms), .command_id = id_make(now_ms), .flow = flow,
-                          .triggered_by = OWNER, .labels = &none, .inputs = &none, .now_ms = now_ms};
+    RunRequest request = {.run_id = id_make(now_ms),
+                          .command_id = id_make(now_ms),
+                          .flow = flow,
+                          .triggered_by = OWNER,
+                          .labels = &none,
+                          .inputs = &none,
+                          .now_ms = now_ms};
     g_autoptr(Decision) creation = decide_create(&request);
     life->run = run_new();
     life->texts[0] = g_string_new(NULL);
@@ -108,8 +123,11 @@ static void life_make(Life *life, const Flow *flow, int64_t now_ms)
     end_part(life, 0);
     take_status(life, &(StatusMessage){.kind = STATUS_FLOW, .timestamp = now_ms + 1, .run_status = RUN_RUNNING});
     for (size_t i = 0; i < flow->n_flat; i++) {
-        StatusMessage status = {.kind = STATUS_STEP, .timestamp = now_ms + 2, .step_id = flow->flat[i]->step_id,
-                                .step_status = STEP_RUNNING, .attempt = 1};
+        StatusMessage status = {.kind = STATUS_STEP,
+                                .timestamp = now_ms + 2,
+                                .step_id = flow->flat[i]->step_id,
+                                .step_status = STEP_RUNNING,
+                                .attempt = 1};
         take_status(life, &status);
         status.step_status = STEP_COMPLETED;
         status.outputs_json = (char *)"{\"text\":\"done\"}";
@@ -187,6 +205,7 @@ int main(int argc, char **argv)
     }
     g_free(lives);
     store_close(store);
-    printf("{\"flowId\": \"%s\", \"runId\": \"%s\", \"events\": %" G_GINT64_FORMAT "}\n", flow->id.text, last.text, n_events);
+    printf("{\"flowId\": \"%s\", \"runId\": \"%s\", \"events\": %" G_GINT64_FORMAT "}\n", flow->id.text, last.text,
+           n_events);
     return 0;
 }

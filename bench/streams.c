@@ -90,7 +90,8 @@ int main(int argc, char **argv)
     tails = g_new0(char, 3 * (n_streams + 300));
     epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     g_autoptr(Clock) clock = clock_new_system();
-    g_autofree char *request = g_strdup_printf("GET /api/executions/stream/%s HTTP/1.1\r\nHost: localhost\r\n\r\n", argv[2]);
+    g_autofree char *request =
+        g_strdup_printf("GET /api/executions/stream/%s HTTP/1.1\r\nHost: localhost\r\n\r\n", argv[2]);
     for (int i = 0; i < n_streams; i++) {
         int fd = open_connection(request);
         if (fd >= n_streams + 200)
@@ -109,8 +110,8 @@ int main(int argc, char **argv)
         path[strcspn(path, "\n")] = '\0';
         char *after_count;
         long n_frames_of_command = strtol(path, &after_count, 10);
-        g_autofree char *post =
-            g_strdup_printf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", after_count + 1);
+        g_autofree char *post = g_strdup_printf(
+            "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", after_count + 1);
         round += (int)n_frames_of_command;
         n_there = 0;
         int64_t start_us = clock_monotonic_us(clock);

@@ -15,8 +15,14 @@ typedef struct {
     const char *help;
 } Setting;
 
-#define TEXT(name, member, default_text, help) {name, default_text, offsetof(Config, member), 0, 0, help}
-#define NUMBER(name, member, default_text, min, max, help) {name, default_text, offsetof(Config, member), min, max, help}
+#define TEXT(name, member, default_text, help) \
+    { \
+        name, default_text, offsetof(Config, member), 0, 0, help \
+    }
+#define NUMBER(name, member, default_text, min, max, help) \
+    { \
+        name, default_text, offsetof(Config, member), min, max, help \
+    }
 
 static const Setting SETTINGS[] = {
     NUMBER("EXECUTION_SERVICE_PORT", port, "8080", 0, 65535, "port to listen on; 0 picks a free one"),
@@ -59,8 +65,8 @@ static void load_setting(Config *config, const Setting *setting, GString *faults
     char *end;
     gint64 number = g_ascii_strtoll(text, &end, 10);
     if (!g_ascii_isdigit(*text) || *end != '\0' || number < setting->min || number > setting->max)
-        add_fault(faults, "%s=%s: expected a whole number from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT, setting->name,
-                  text, setting->min, setting->max);
+        add_fault(faults, "%s=%s: expected a whole number from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT,
+                  setting->name, text, setting->min, setting->max);
     else
         *(int64_t *)member = number;
 }
@@ -94,7 +100,8 @@ static void check_identity(Config *config, GString *faults)
     if (g_strcmp0(mode, "jwt") == 0)
         add_fault(faults, "AUTH_MODE=jwt: this version has no bearer tokens; use gateway, or none on loopback");
     else if (mode == NULL && !is_none)
-        add_fault(faults, "AUTH_MODE is not set: beyond loopback (LISTEN_ADDR=%s) it must be said who may call", config->listen_addr);
+        add_fault(faults, "AUTH_MODE is not set: beyond loopback (LISTEN_ADDR=%s) it must be said who may call",
+                  config->listen_addr);
     else if (!is_none && !config->is_gateway)
         add_fault(faults, "AUTH_MODE=%s: expected none or gateway", mode);
     else if (is_none && !is_allowed)

@@ -14,10 +14,10 @@
 #include "http/api.h"
 #include "service/service.h"
 
-#define BUS_MAX_MESSAGES 8192                /* of each queue of the in-process bus */
-#define BUS_MAX_BYTES (32 * 1024 * 1024)     /* of each queue */
-#define HUB_MAX_BYTES (64 * 1024 * 1024)     /* of all rings of recent events */
-#define DRAIN_MS 5000                        /* what is under way has this long to be answered */
+#define BUS_MAX_MESSAGES 8192            /* of each queue of the in-process bus */
+#define BUS_MAX_BYTES (32 * 1024 * 1024) /* of each queue */
+#define HUB_MAX_BYTES (64 * 1024 * 1024) /* of all rings of recent events */
+#define DRAIN_MS 5000                    /* what is under way has this long to be answered */
 #define DRAIN_LOOK_MS 20
 #define LOCAL_USER "00000000-0000-7000-8000-000000000001" /* AUTH_MODE none without X-User-Id */
 
@@ -119,11 +119,12 @@ static void print_welcome(const App *app, const Config *config)
     bool is_v6 = strchr(config->listen_addr, ':') != NULL;
     g_autofree char *base = g_strdup_printf("http://%s%s%s:%u", is_v6 ? "[" : "", config->listen_addr, is_v6 ? "]" : "",
                                             http_server_port(app->server));
-    printf("FlowOps Execution Service on %s\n"
-           "data in %s\n"
-           "try: curl -s %s/api/executions/flows -H 'Content-Type: application/json' "
-           "-d '{\"name\":\"hello\",\"steps\":[{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"hi\"}}]}'\n",
-           base, config->data_dir, base);
+    printf(
+        "FlowOps Execution Service on %s\n"
+        "data in %s\n"
+        "try: curl -s %s/api/executions/flows -H 'Content-Type: application/json' "
+        "-d '{\"name\":\"hello\",\"steps\":[{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"hi\"}}]}'\n",
+        base, config->data_dir, base);
     fflush(stdout);
     log_event(LOG_INFO, "ready", "address", base, "dataDir", config->data_dir, NULL);
 }

@@ -79,7 +79,8 @@ static uint64_t *mark_of(Cache *cache, const char *key)
 }
 
 /* Puts under the lock; what has to be released is added to `released`. */
-static void put_locked(Cache *cache, const char *key, void *value, int64_t version, size_t size_bytes, GPtrArray *released)
+static void put_locked(Cache *cache, const char *key, void *value, int64_t version, size_t size_bytes,
+                       GPtrArray *released)
 {
     CacheEntry *entry = g_hash_table_lookup(cache->entries, key);
     if (entry != NULL && entry->version >= version)

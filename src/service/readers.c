@@ -75,8 +75,8 @@ static void read_events(Service *service, ServiceCall *call)
     call->view = load_own_run(service, call);
     if (call->view == NULL)
         return;
-    call->journal = store_read_journal(service->store, call->run_id.text, call->after, call->limit,
-                                       BUS_MAX_MESSAGE_BYTES, &error);
+    call->journal =
+        store_read_journal(service->store, call->run_id.text, call->after, call->limit, BUS_MAX_MESSAGE_BYTES, &error);
     if (call->journal == NULL)
         fail_with(service, call, error);
 }

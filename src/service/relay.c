@@ -61,7 +61,8 @@ static bool find_order(Service *service, const Run *run, int64_t seq, Order *ret
     if (page == NULL)
         return false;
     if (page->n_entries == 0 || page->entries[0].seq != seq) {
-        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INTERNAL, "no event %" G_GINT64_FORMAT " in run %s", seq, run->id.text);
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INTERNAL, "no event %" G_GINT64_FORMAT " in run %s", seq,
+                    run->id.text);
         return false;
     }
     g_autoptr(Event) event = event_decode(page->entries[0].text, page->entries[0].size, error);
@@ -224,8 +225,10 @@ static bool relay_all(Relay *relay)
 void relay_main(void *arg)
 {
     Service *service = arg;
-    Relay relay = {.service = service, .messages = g_ptr_array_new_with_free_func(message_free),
-                   .cursor = service->left_over_outbox, .resent_at = clock_monotonic_ms(service->clock)};
+    Relay relay = {.service = service,
+                   .messages = g_ptr_array_new_with_free_func(message_free),
+                   .cursor = service->left_over_outbox,
+                   .resent_at = clock_monotonic_ms(service->clock)};
     bell_init(&relay.latch);
     bool is_well = relay_all(&relay);
     while (bell_wait(&service->relay_bell, is_well ? RELAY_POLL_MS : RELAY_RETRY_MS))

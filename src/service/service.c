@@ -12,8 +12,8 @@
 
 /* ---- views ---- */
 
-RunView *run_view_new(const Id *run_id, const Id *flow_id, const Id *owner, RunStatus status, RunPhase phase, int64_t seq,
-                      Run *run, char *detail, size_t detail_size)
+RunView *run_view_new(const Id *run_id, const Id *flow_id, const Id *owner, RunStatus status, RunPhase phase,
+                      int64_t seq, Run *run, char *detail, size_t detail_size)
 {
     RunView *view = g_new0(RunView, 1);
     view->run_id = *run_id;
@@ -165,9 +165,9 @@ RunView *service_load_document(Service *service, const char *run_id, GError **er
     g_autoptr(RunDocument) document = store_get_run(service->store, run_id, error);
     if (document == NULL)
         return NULL;
-    RunView *view = run_view_new(&document->run_id, &document->flow_id, &document->owner, document->status,
-                                 document->phase, document->seq, NULL, g_steal_pointer(&document->detail),
-                                 document->detail_size);
+    RunView *view =
+        run_view_new(&document->run_id, &document->flow_id, &document->owner, document->status, document->phase,
+                     document->seq, NULL, g_steal_pointer(&document->detail), document->detail_size);
     cache_put_read(service->runs, run_id, view, view->seq, run_view_size_bytes(view), mark);
     return view;
 }
@@ -292,7 +292,8 @@ static bool read_left_over(Service *service, GError **error)
     Id after = {""};
     size_t n;
     do {
-        if (!store_list_runs_in_phase(service->store, PHASE_OPEN, INSTANT_NONE, after.text, LEFT_OVER_PAGE, ids, &n, error))
+        if (!store_list_runs_in_phase(service->store, PHASE_OPEN, INSTANT_NONE, after.text, LEFT_OVER_PAGE, ids, &n,
+                                      error))
             return false;
         g_array_append_vals(service->left_over, ids, (guint)n);
         if (n > 0)
@@ -331,7 +332,8 @@ static bool start_threads(Service *service, GError **error)
     return service->relay != NULL;
 }
 
-Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, const ServiceOptions *options, GError **error)
+Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, const ServiceOptions *options,
+                       GError **error)
 {
     static const CacheValueOps view_ops = {view_ref, view_unref};
     static const CacheValueOps flow_ops = {flow_ref_value, flow_unref_value};

@@ -21,11 +21,11 @@
 typedef struct Service Service;
 
 typedef struct {
-    bool has_engine;               /* an engine of ours is on the local bus: hand over what an earlier process left */
-    int64_t max_open_runs;         /* a start beyond this is refused with 503: MAX_OPEN_RUNS */
-    size_t cache_bytes;            /* run cache bound */
-    size_t n_readers;              /* store reader threads */
-    int64_t command_resend_ms;     /* COMMAND_RESEND_SECONDS */
+    bool has_engine;           /* an engine of ours is on the local bus: hand over what an earlier process left */
+    int64_t max_open_runs;     /* a start beyond this is refused with 503: MAX_OPEN_RUNS */
+    size_t cache_bytes;        /* run cache bound */
+    size_t n_readers;          /* store reader threads */
+    int64_t command_resend_ms; /* COMMAND_RESEND_SECONDS */
 } ServiceOptions;
 
 /* Starts writer, readers, relay, intake and sweeper. Reads which runs were open before it returns, so that doors may
@@ -55,23 +55,23 @@ typedef enum {
 } CallKind;
 
 typedef enum {
-    RESULT_OK,                  /* data holds the payload, where there is one */
-    RESULT_NOTHING_TO_DO,       /* a command that is already so or already pending: 200 */
-    RESULT_INVALID,             /* faults */
+    RESULT_OK,            /* data holds the payload, where there is one */
+    RESULT_NOTHING_TO_DO, /* a command that is already so or already pending: 200 */
+    RESULT_INVALID,       /* faults */
     RESULT_NOT_FOUND,
     RESULT_CONFLICT,
     RESULT_PRECONDITION_FAILED,
-    RESULT_BUSY,                /* a bound was reached, nothing happened */
-    RESULT_UNAVAILABLE,         /* the store is down, nothing happened */
-    RESULT_UNKNOWN,             /* the store failed in the middle: may have taken effect */
+    RESULT_BUSY,        /* a bound was reached, nothing happened */
+    RESULT_UNAVAILABLE, /* the store is down, nothing happened */
+    RESULT_UNKNOWN,     /* the store failed in the middle: may have taken effect */
     RESULT_INTERNAL,
 } CallResult;
 
 /* If-Match: strong comparison with a version or seq (RFC 9110, 13.1.1). */
 typedef struct {
     bool is_set;
-    bool is_any;      /* `*` */
-    int64_t *tags;    /* the tags that could be ours; others match nothing */
+    bool is_any;   /* `*` */
+    int64_t *tags; /* the tags that could be ours; others match nothing */
     size_t n_tags;
 } Precondition;
 
@@ -84,8 +84,8 @@ typedef struct {
     int64_t ended_monotonic_ms; /* when the terminal status was appended by this process; 0: before, or not ended */
     const char *detail;         /* run detail, JSON */
     size_t detail_size;
-    const Run *run;             /* the folded state; NULL when only the document was read */
-    int ref_count;              /* atomic */
+    const Run *run; /* the folded state; NULL when only the document was read */
+    int ref_count;  /* atomic */
 } RunView;
 RunView *run_view_ref(RunView *view);
 void run_view_unref(RunView *view);
@@ -97,38 +97,38 @@ struct ServiceCall {
     void *arg;                       /* the maker's */
 
     /* in; owned by the call */
-    Id caller;                       /* the user */
+    Id caller; /* the user */
     Id flow_id, run_id;
-    Flow *flow;                      /* CREATE_FLOW: validated on the caller's side */
-    JsonValue *body;                 /* UPDATE_FLOW */
+    Flow *flow;      /* CREATE_FLOW: validated on the caller's side */
+    JsonValue *body; /* UPDATE_FLOW */
     Precondition precondition;
     CommandKind command;
     bool is_forced;
     struct {
-        char *triggered_by;          /* NULL: the caller */
+        char *triggered_by; /* NULL: the caller */
         TextMap labels, inputs;
-        char *idempotency_key;       /* NULL: none */
-        char *request_digest;        /* with a key: equal for equal bodies */
+        char *idempotency_key; /* NULL: none */
+        char *request_digest;  /* with a key: equal for equal bodies */
     } start;
-    struct {                         /* owned copies behind query's pointers */
+    struct { /* owned copies behind query's pointers */
         Id flow_id, step_id;
         RunStatus status;
         char *triggered_by, *label_name, *label_value;
         ListPosition after;
     } query_text;
     ListQuery query;
-    int64_t after;                   /* READ_EVENTS */
+    int64_t after; /* READ_EVENTS */
     size_t limit;
 
     /* out */
     CallResult result;
-    char *message;                   /* for a person; NULL with RESULT_OK */
-    Faults *faults;                  /* RESULT_INVALID */
-    GString *data;                   /* JSON payload: summary, detail, array; NULL: none */
-    int64_t tag;                     /* version or seq behind the ETag; 0: none */
-    RunView *view;                   /* GET_RUN and COMMAND_RUN */
-    JournalPage *journal;            /* READ_EVENTS */
-    ListPage *list;                  /* LIST_* */
+    char *message;        /* for a person; NULL with RESULT_OK */
+    Faults *faults;       /* RESULT_INVALID */
+    GString *data;        /* JSON payload: summary, detail, array; NULL: none */
+    int64_t tag;          /* version or seq behind the ETag; 0: none */
+    RunView *view;        /* GET_RUN and COMMAND_RUN */
+    JournalPage *journal; /* READ_EVENTS */
+    ListPage *list;       /* LIST_* */
 };
 
 ServiceCall *service_call_new(CallKind kind, void (*done)(ServiceCall *call), void *arg);

@@ -14,10 +14,10 @@
 #define WRITE_QUEUE_BYTES (64 * 1024 * 1024) /* of bodies and messages among them */
 #define READ_QUEUE_ITEMS 4096
 #define READ_QUEUE_BYTES (16 * 1024 * 1024)
-#define WRITE_GROUP_ITEMS 1024   /* of one commit: bounds its latency and memory */
+#define WRITE_GROUP_ITEMS 1024    /* of one commit: bounds its latency and memory */
 #define STATUS_BATCH_MESSAGES 512 /* taken from the bus at once; they share a commit */
-#define WRITE_ATTEMPTS 5         /* an append that lost to another writer is decided again so often */
-#define SETTLE_AFTER_MS 10000    /* an engine has this long to close the steps of a run that ended */
+#define WRITE_ATTEMPTS 5          /* an append that lost to another writer is decided again so often */
+#define SETTLE_AFTER_MS 10000     /* an engine has this long to close the steps of a run that ended */
 
 typedef enum {
     ITEM_CALL,
@@ -84,14 +84,14 @@ struct Service {
     Bell sweeper_bell; /* a flow was deleted by force, an engine announced itself */
     Bell stop_bell;    /* closed when the service stops: what a thread waits on between two tries */
 
-    GArray *left_over; /* of Id: runs open when this process began; the sweeper's after start */
+    GArray *left_over;        /* of Id: runs open when this process began; the sweeper's after start */
     int64_t left_over_outbox; /* outbox entries up to this id are from before; the hand-over makes up for them */
 
     atomic_bool is_accepting;
     atomic_bool is_stopping;
     atomic_bool is_engine_announced;
     atomic_bool may_have_runs_to_stop; /* a flow was deleted by force, now or before this process began */
-    atomic_bool is_store_up; /* as the last write or read found it */
+    atomic_bool is_store_up;           /* as the last write or read found it */
     atomic_bool is_bus_up;
     atomic_int_fast64_t n_open_runs;
     bool is_open_count_unsure; /* the writer's: a write's outcome stayed open */
@@ -102,8 +102,8 @@ struct Service {
 /* ---- views (service.c) ---- */
 
 /* Takes `run` (may be NULL) and `detail`. */
-RunView *run_view_new(const Id *run_id, const Id *flow_id, const Id *owner, RunStatus status, RunPhase phase, int64_t seq,
-                      Run *run, char *detail, size_t detail_size);
+RunView *run_view_new(const Id *run_id, const Id *flow_id, const Id *owner, RunStatus status, RunPhase phase,
+                      int64_t seq, Run *run, char *detail, size_t detail_size);
 size_t run_view_size_bytes(const RunView *view);
 
 /* The run's newest committed state, folded: from the cache, else from its journal (then cached). Any thread but a loop.

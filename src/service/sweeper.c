@@ -84,7 +84,8 @@ static bool list_runs_to_stop(Service *service, const char *after, Id *ret_ids, 
 
 static bool list_runs_to_settle(Service *service, const char *after, Id *ret_ids, size_t *ret_n, GError **error)
 {
-    return store_list_runs_in_phase(service->store, PHASE_ENDING, INSTANT_NONE, after, SWEEP_PAGE, ret_ids, ret_n, error);
+    return store_list_runs_in_phase(service->store, PHASE_ENDING, INSTANT_NONE, after, SWEEP_PAGE, ret_ids, ret_n,
+                                    error);
 }
 
 /* True when all that there was is done. */

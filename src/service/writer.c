@@ -254,7 +254,8 @@ static GPtrArray *group_commit(Group *group)
 {
     Service *service = group->service;
     g_autoptr(GError) error = NULL;
-    g_autofree StoreWrite *writes = g_new(StoreWrite, group->flows->len + group->touched->len + group->published->len + 1);
+    g_autofree StoreWrite *writes =
+        g_new(StoreWrite, group->flows->len + group->touched->len + group->published->len + 1);
     size_t n_writes = group_build_writes(group, writes);
     if (n_writes > 0) {
         bool was_up = atomic_load(&service->is_store_up);

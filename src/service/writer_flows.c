@@ -70,8 +70,8 @@ static Flow *decide_flow_change(Service *service, ServiceCall *call, const Flow 
     }
     if (n_open > 0 && !call->is_forced) {
         call_fail(call, RESULT_CONFLICT,
-                  "%" G_GINT64_FORMAT " run%s of this flow %s going; stop them first, or delete with ?force=true", n_open,
-                  n_open == 1 ? "" : "s", n_open == 1 ? "is" : "are");
+                  "%" G_GINT64_FORMAT " run%s of this flow %s going; stop them first, or delete with ?force=true",
+                  n_open, n_open == 1 ? "" : "s", n_open == 1 ? "is" : "are");
         return NULL;
     }
     return flow_delete(current, call->is_forced, &origin);

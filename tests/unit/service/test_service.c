@@ -58,8 +58,8 @@ static int set_up(void **state)
     g_autoptr(GError) error = NULL;
     rig->data_dir = g_dir_make_tmp("flowops-service-XXXXXX", &error);
     rig->clock = clock_new_system();
-    rig->options = (ServiceOptions){
-        .max_open_runs = 100, .cache_bytes = 1 << 20, .n_readers = 1, .command_resend_ms = 30000};
+    rig->options =
+        (ServiceOptions){.max_open_runs = 100, .cache_bytes = 1 << 20, .n_readers = 1, .command_resend_ms = 30000};
     rig_start(rig);
     *state = rig;
     return 0;
@@ -214,8 +214,11 @@ static void report(Rig *rig, const StatusMessage *status)
 
 static void report_flow(Rig *rig, const CommandMessage *start_message, RunStatus run_status)
 {
-    StatusMessage status = {.kind = STATUS_FLOW, .run_id = start_message->run_id, .flow_id = start_message->flow_id,
-                            .timestamp = clock_wall_ms(rig->clock), .generation = start_message->generation,
+    StatusMessage status = {.kind = STATUS_FLOW,
+                            .run_id = start_message->run_id,
+                            .flow_id = start_message->flow_id,
+                            .timestamp = clock_wall_ms(rig->clock),
+                            .generation = start_message->generation,
                             .run_status = run_status};
     report(rig, &status);
 }
@@ -451,7 +454,8 @@ static void test_a_start_is_published_once_and_answered(void **state)
     OutboxEntry entry;
     size_t n = 1;
     g_autoptr(GError) error = NULL;
-    for (int64_t deadline_ms = clock_monotonic_ms(rig->clock) + LIMIT_MS; n > 0 && clock_monotonic_ms(rig->clock) < deadline_ms;)
+    for (int64_t deadline_ms = clock_monotonic_ms(rig->clock) + LIMIT_MS;
+         n > 0 && clock_monotonic_ms(rig->clock) < deadline_ms;)
         assert_true(store_read_outbox(rig->store, 0, 1, &entry, &n, &error));
     assert_int_equal(n, 0);
 }
