@@ -7,6 +7,8 @@
 #include <openssl/sha.h>
 #include <string.h>
 
+#define NAME_MAX_SIZE 256 /* of a host name, RFC 1035 2.3.4 */
+
 static bool port_is_valid(const char *text)
 {
     size_t n_digits = strspn(text, "0123456789");
@@ -37,10 +39,12 @@ bool host_is_loopback(const char *host)
         const char *rest = host + sizeof(v6) - 1;
         return rest[0] == '\0' || (rest[0] == ':' && port_is_valid(rest + 1));
     }
-    const char *colon = strchr(host, ':');
-    if (colon && !port_is_valid(colon + 1))
+    char name[NAME_MAX_SIZE];
+    size_t size = strcspn(host, ":");
+    if (size >= sizeof(name) || (host[size] == ':' && !port_is_valid(host + size + 1)))
         return false;
-    g_autofree char *name = colon ? g_strndup(host, (gsize)(colon - host)) : g_strdup(host);
+    memcpy(name, host, size);
+    name[size] = '\0';
     return name_is_loopback(name);
 }
 

@@ -263,6 +263,19 @@ static void call_take_page(SseCall *sse_call)
     /* Else the store had nothing or did not answer: the next poll tries again. */
 }
 
+/* The answer to a look at the run. */
+static void call_take_view(const SseCall *sse_call)
+{
+    StreamGroup *group = sse_call->group;
+    Stream *stream;
+    if (sse_call->call->result != RESULT_NOT_FOUND) {
+        group_pump(group);
+        return;
+    }
+    while ((stream = TAILQ_FIRST(&group->streams)) != NULL)
+        stream_end(stream); /* the run was removed */
+}
+
 static void call_finish(HttpTask *task)
 {
     SseCall *sse_call = (SseCall *)(void *)task; /* its first member */
@@ -275,7 +288,7 @@ static void call_finish(HttpTask *task)
     if (sse_call->call->kind == CALL_READ_EVENTS)
         call_take_page(sse_call);
     else
-        group_pump(group);
+        call_take_view(sse_call);
     group_release(group);
     service_call_free(sse_call->call);
     g_free(sse_call);

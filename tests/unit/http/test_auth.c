@@ -49,6 +49,8 @@ static void test_other_hosts(void **state)
         if (host_is_loopback(bad[i]))
             fail_msg("%s was let in", bad[i]);
     assert_false(host_is_loopback(NULL));
+    g_autofree char *longest = g_strnfill(100000, 'x');
+    assert_false(host_is_loopback(longest));
 }
 
 static void test_none(void **state)

@@ -542,6 +542,14 @@ static void test_a_run_that_was_removed(void **state)
     fake_answer(fake_call(CALL_READ_EVENTS), RESULT_NOT_FOUND, "no run");
     assert_true(stream_is_closed(stream));
     leave(stream);
+
+    HttpStream *idle = open_stream(TARGET, HOST), *other = open_stream(TARGET, HOST);
+    g_hash_table_remove_all(fake.views);
+    fake_advance(5500);
+    fake_answer(fake_call(CALL_GET_RUN), RESULT_NOT_FOUND, "no run");
+    assert_true(stream_is_closed(idle) && stream_is_closed(other));
+    leave(idle);
+    leave(other);
 }
 
 static void test_drain(void **state)
