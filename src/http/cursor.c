@@ -15,8 +15,8 @@ enum {
     TEXT_SIZE = (CURSOR_SIZE * 4 + 2) / 3, /* unpadded */
 };
 
-static void sign(const unsigned char secret[CURSOR_SECRET_SIZE], CursorList list, const Id *owner, const unsigned char *place,
-                 unsigned char ret_mac[MAC_SIZE])
+static void sign(const unsigned char secret[CURSOR_SECRET_SIZE], CursorList list, const Id *owner,
+                 const unsigned char *place, unsigned char ret_mac[MAC_SIZE])
 {
     unsigned char message[1 + ID_SIZE + PLACE_SIZE], digest[32];
     message[0] = (unsigned char)list;
