@@ -1,6 +1,6 @@
 /* http_server_connection.c - a connection's life: bytes are held back until a request is whole and has passed, then evhttp
- * parses it and must come to the same end. evhttp's own error answers (HTML) never leave: our write path does not
- * send what it puts into the output. */
+ * parses it and must come to the same end. */
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -8,11 +8,9 @@
 
 /* What a chunked body may weigh with its framing: tiny chunks must not turn 1 MiB into many. */
 #define MAX_CHUNKED_BYTES (2 * HTTP_MAX_BODY_BYTES)
-#define DISCARD_BYTES 4096 /* what is read at a time only to be dropped */
 
-static void on_readable(struct bufferevent *bev, void *arg);
-static void on_writable(struct bufferevent *bev, void *arg);
-static void on_broken(struct bufferevent *bev, short what, void *arg);
+static void on_socket(evutil_socket_t fd, short what, void *arg);
+static void on_more(struct bufferevent *bev, void *arg);
 
 /* ---- states ---- */
 
@@ -44,9 +42,23 @@ void connection_enter(HttpConnection *conn, ConnState state)
     }
 }
 
-void connection_watch(HttpConnection *conn)
+void connection_watch(HttpConnection *conn, short what)
 {
-    bufferevent_setcb(conn->bev, on_readable, on_writable, on_broken, conn);
+    if (what == conn->watched)
+        return;
+    if (conn->watched != 0)
+        event_del(&conn->event);
+    conn->watched = what;
+    if (what == 0)
+        return;
+    event_assign(&conn->event, conn->loop->base, conn->fd, (short)(what | EV_PERSIST), on_socket, conn);
+    event_add(&conn->event, NULL);
+}
+
+/* evhttp sets its own whenever it begins to wait for a request. */
+static void set_callbacks(HttpConnection *conn)
+{
+    bufferevent_setcb(conn->bev, on_more, NULL, NULL, conn);
 }
 
 static HttpConnection *connection_of(struct bufferevent *bev)
@@ -80,7 +92,10 @@ void connection_adopt(HttpConnection *conn)
     conn->evcon = evcon;
     conn->fd = (int)bufferevent_getfd(conn->bev);
     evhttp_connection_set_closecb(conn->evcon, on_gone, conn);
-    connection_watch(conn);
+    bufferevent_setfd(conn->bev, -1);
+    evbuffer_unfreeze(bufferevent_get_input(conn->bev), 0);
+    set_callbacks(conn);
+    connection_watch(conn, EV_READ);
     connection_enter(conn, CONN_IDLE);
     if (conn->loop->is_draining)
         connection_doom(conn);
@@ -90,10 +105,9 @@ void connection_doom(HttpConnection *conn)
 {
     if (conn->state == CONN_DOOMED || conn->state == CONN_DYING)
         return;
-    if (!conn->is_gone) {
-        bufferevent_disable(conn->bev, EV_READ | EV_WRITE);
+    connection_watch(conn, 0);
+    if (!conn->is_gone)
         bufferevent_setcb(conn->bev, NULL, NULL, NULL, conn);
-    }
     if (conn->stream != NULL)
         conn->stream->is_over = true;
     connection_hold(conn, 0);
@@ -110,6 +124,7 @@ void connection_free(HttpConnection *conn)
         stream_free(stream);
     }
     request_free(conn->request);
+    g_free(conn->unsent);
     if (!conn->is_gone)
         evhttp_connection_free(conn->evcon); /* on_gone */
     TAILQ_REMOVE(&loop->connections[CONN_DYING], conn, entry);
@@ -126,10 +141,7 @@ static void connection_close_gently(HttpConnection *conn)
     shutdown(conn->fd, SHUT_WR);
     struct evbuffer *input = bufferevent_get_input(conn->bev);
     evbuffer_drain(input, evbuffer_get_length(input));
-    bufferevent_setwatermark(conn->bev, EV_READ, 0, DISCARD_BYTES);
-    bufferevent_disable(conn->bev, EV_WRITE);
-    connection_watch(conn);
-    bufferevent_enable(conn->bev, EV_READ);
+    connection_watch(conn, EV_READ);
 }
 
 void connection_refuse(HttpConnection *conn, int status, const char *message)
@@ -162,9 +174,8 @@ void connection_expired(HttpConnection *conn)
         return;
     }
     if (conn->state == CONN_SENDING) {
-        size_t n_unsent = evbuffer_get_length(bufferevent_get_output(conn->bev));
-        if (n_unsent < conn->n_unsent) { /* slow, but alive */
-            conn->n_unsent = n_unsent;
+        if (conn->n_unsent < conn->n_unsent_then) { /* slow, but alive */
+            conn->n_unsent_then = conn->n_unsent;
             connection_enter(conn, CONN_SENDING);
             return;
         }
@@ -326,53 +337,91 @@ void connection_replied(HttpConnection *conn)
     }
     forget_request(conn);
     connection_enter(conn, CONN_IDLE);
-    /* evhttp frees its request, makes the next one and reads on; when more is there already, it calls on_readable from
-     * a turn of its own. */
+    connection_watch(conn, EV_READ);
+    /* evhttp frees its request and makes the next one; when more is in its buffer already, it calls on_more soon. */
     conn->ev->chunked = 0; /* it was the request's; here it would be taken for the reply's */
     evhttp_send_reply_end(conn->ev);
     if (!conn->is_gone)
-        connection_watch(conn);
+        set_callbacks(conn);
 }
 
-/* ---- our callbacks on the bufferevent ---- */
+/* ---- the socket ---- */
 
-static void on_readable(struct bufferevent *bev, void *arg)
+static void on_more(struct bufferevent *bev, void *arg)
 {
-    (void)arg; /* evhttp passes its own when it reads on by itself */
+    (void)arg; /* evhttp passes its own */
     HttpConnection *conn = connection_of(bev);
-    struct evbuffer *input = bufferevent_get_input(bev);
-    switch (conn->state) {
-    case CONN_IDLE:
-    case CONN_RECEIVING:
+    if (conn->state == CONN_IDLE)
         receive(conn);
-        break;
-    case CONN_STREAM:
-    case CONN_ENDING:
-    case CONN_CLOSING:
-        evbuffer_drain(input, evbuffer_get_length(input));
-        break;
-    default:
-        break;
+}
+
+static void on_readable(HttpConnection *conn)
+{
+    HttpLoop *loop = conn->loop;
+    if (conn->state == CONN_HANDLING) { /* it waits in the kernel; looked at when the reply has gone */
+        connection_watch(conn, 0);
+        return;
+    }
+    ssize_t n = recv(conn->fd, loop->scratch, LOOP_SCRATCH_BYTES, MSG_DONTWAIT);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return;
+    if (n <= 0) { /* the peer has ended or broken it */
+        connection_doom(conn);
+    } else if (conn->state == CONN_IDLE || conn->state == CONN_RECEIVING) {
+        evbuffer_add(bufferevent_get_input(conn->bev), loop->scratch, (size_t)n);
+        receive(conn);
+    } /* else it is dropped */
+}
+
+void connection_keep_unsent(HttpConnection *conn, const struct iovec *parts, size_t n_parts, size_t n_sent)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < n_parts; i++)
+        size += parts[i].iov_len;
+    conn->unsent_at = 0;
+    conn->n_unsent = 0;
+    conn->unsent = g_malloc(size - n_sent);
+    for (size_t i = 0; i < n_parts; i++) {
+        size_t n_skip = MIN(n_sent, parts[i].iov_len);
+        memcpy(conn->unsent + conn->n_unsent, (const char *)parts[i].iov_base + n_skip, parts[i].iov_len - n_skip);
+        conn->n_unsent += parts[i].iov_len - n_skip;
+        n_sent -= n_skip;
     }
 }
 
-static void on_writable(struct bufferevent *bev, void *arg)
+/* False: the socket is full, or the connection doomed. */
+static bool send_unsent(HttpConnection *conn)
 {
-    (void)arg;
-    HttpConnection *conn = connection_of(bev);
-    if (evbuffer_get_length(bufferevent_get_output(bev)) > 0)
+    struct iovec part = {conn->unsent + conn->unsent_at, conn->n_unsent};
+    ssize_t n = send_some(conn->fd, &part, 1);
+    if (n < 0) {
+        connection_doom(conn);
+        return false;
+    }
+    conn->unsent_at += (size_t)n;
+    conn->n_unsent -= (size_t)n;
+    if (conn->n_unsent > 0)
+        return false;
+    g_clear_pointer(&conn->unsent, g_free);
+    return true;
+}
+
+static void on_writable(HttpConnection *conn)
+{
+    if (conn->unsent != NULL && !send_unsent(conn))
         return;
-    bufferevent_disable(bev, EV_WRITE);
     if (conn->state == CONN_SENDING)
         connection_replied(conn);
-    else if (conn->stream != NULL && !conn->stream->is_over)
+    else if (conn->stream != NULL)
         stream_writable(conn->stream);
 }
 
-/* The peer has ended or broken the connection. */
-static void on_broken(struct bufferevent *bev, short what, void *arg)
+static void on_socket(evutil_socket_t fd, short what, void *arg)
 {
-    (void)what;
-    (void)arg;
-    connection_doom(connection_of(bev));
+    (void)fd;
+    HttpConnection *conn = arg;
+    if (what & EV_WRITE)
+        on_writable(conn);
+    if ((what & EV_READ) && (conn->watched & EV_READ))
+        on_readable(conn);
 }

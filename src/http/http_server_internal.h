@@ -1,10 +1,10 @@
 /* http_server_internal.h - what the http_server*.c files share: the server, its loops, connections, requests, streams.
  *
- * A connection is always in exactly one state, and in that state's list on its loop. Bytes are held back from evhttp
- * until a request is whole and has passed http_server_frame.h; then evhttp parses it, and it must come to the same
- * end. Our callbacks sit on the bufferevent all the time, evhttp's are called by us. Replies and streams are written to the
- * socket directly; evhttp hears of a reply when it has gone. Nothing is freed under anybody's feet: a connection is
- * doomed first and freed a turn or two of the loop later. */
+ * A connection is always in exactly one state, and in that state's list on its loop. We read and write its socket; evhttp's
+ * bufferevent has no descriptor and is no more than a buffer. Bytes wait there until a request is whole and has passed
+ * http_server_frame.h; then evhttp parses it, and it must come to the same end. What evhttp would answer never leaves.
+ * Nothing is freed under anybody's feet: a connection is doomed first and freed a turn or two of the loop later.
+ */
 #ifndef FLOWOPS_HTTP_HTTP_SERVER_INTERNAL_H
 #define FLOWOPS_HTTP_HTTP_SERVER_INTERNAL_H
 
@@ -25,14 +25,15 @@
 
 #define HTTP_CLOSING_MS 2000                   /* a closing connection has this long to take its last bytes */
 #define HTTP_MAX_HELD_BYTES (64 * 1024 * 1024) /* of requests not answered yet, on one loop; above: 503 */
-#define HTTP_REPLY_HEAD_SIZE 2048              /* a reply's status line and headers; a larger one is our bug */
+#define LOOP_SCRATCH_BYTES (64 * 1024)
+#define HTTP_REPLY_HEAD_SIZE 2048 /* a reply's status line and headers; a larger one is our bug */
 
 typedef enum {
     CONN_FRESH,     /* accepted; evhttp is still setting it up */
     CONN_IDLE,      /* nothing of a request has come */
     CONN_RECEIVING, /* some of one has */
     CONN_HANDLING,  /* the handler has it; nothing is read meanwhile */
-    CONN_SENDING,   /* the reply did not go at once; the rest is in the bufferevent's output */
+    CONN_SENDING,   /* the reply did not go at once */
     CONN_STREAM,
     CONN_ENDING,  /* a stream's last bytes wait for the socket */
     CONN_CLOSING, /* our side is shut; what still comes is discarded, so that no reset overtakes the answer */
@@ -49,6 +50,8 @@ struct HttpConnection {
     HttpLoop *loop;
     struct evhttp_connection *evcon;
     struct bufferevent *bev;
+    struct event event;        /* of the socket */
+    short watched;             /* EV_READ, EV_WRITE that it waits for */
     struct evhttp_request *ev; /* from HANDLING until the reply has gone */
     HttpRequest *request;      /* HANDLING */
     HttpStream *stream;        /* STREAM, ENDING; afterwards until on_closed */
@@ -66,7 +69,9 @@ struct HttpConnection {
     size_t scan_at;    /* bytes of the head, then of the request, looked at */
     size_t n_held;     /* of loop->n_held_bytes */
     size_t n_expected; /* bytes that evhttp must leave in the input */
-    size_t n_unsent;   /* SENDING: when the deadline was set */
+    char *unsent;      /* of a reply, or a stream's head; NULL: none */
+    size_t n_unsent, unsent_at;
+    size_t n_unsent_then; /* SENDING: when the deadline was set */
 };
 
 struct HttpRequest {
@@ -95,7 +100,7 @@ struct HttpStream {
     unsigned offset;
     bool is_chunked;        /* HTTP/1.1 */
     bool is_told;           /* that the server drains */
-    bool is_stuck;          /* the socket is full: pending, or the head in the bufferevent's output */
+    bool is_stuck;          /* the socket is full: something is pending, or unsent of the head */
     bool is_over;           /* closed by either side: nothing is written any more */
     int64_t stuck_since_ms; /* when is_stuck was set */
 };
@@ -140,6 +145,7 @@ struct HttpLoop {
     char date[64];  /* "Date: ...\r\n" */
     size_t date_size;
     GString *body; /* scratch for error bodies */
+    char *scratch; /* LOOP_SCRATCH_BYTES: what was just read */
 
     /* Written by the loop, read by anybody: relaxed. */
     int64_t n_requests;
@@ -191,8 +197,9 @@ void connection_adopt(HttpConnection *conn);
 void connection_free(HttpConnection *conn); /* DYING */
 void connection_doom(HttpConnection *conn);
 void connection_expired(HttpConnection *conn);
-/* Our callbacks, reading on or off. */
-void connection_watch(HttpConnection *conn);
+void connection_watch(HttpConnection *conn, short what); /* EV_READ, EV_WRITE, both, 0 */
+/* What a socket did not take of these parts is copied and goes when it can. */
+void connection_keep_unsent(HttpConnection *conn, const struct iovec *parts, size_t n_parts, size_t n_sent);
 /* An answer that the server finds itself; the connection ends. */
 void connection_refuse(HttpConnection *conn, int status, const char *message);
 /* The reply has gone: the next request, or the end. */

@@ -288,6 +288,7 @@ bool loop_init(HttpLoop *loop, HttpServer *server, size_t index, int listen_fd, 
     loop->deadline_at_ms = INT64_MAX;
     loop->accept_logged_at_ms = loop_now_ms(loop) - 24 * 3600 * 1000;
     loop->body = g_string_sized_new(512);
+    loop->scratch = g_malloc(LOOP_SCRATCH_BYTES);
     loop->end_chunk = http_chunk_new(NULL, 0);
     loop->drain_task.run = drain;
     loop->stop_task.run = stop;
@@ -344,5 +345,6 @@ void loop_done(HttpLoop *loop)
         close(loop->wake_fd);
     http_chunk_unref(loop->end_chunk);
     g_string_free(loop->body, TRUE);
+    g_free(loop->scratch);
     mutex_done(&loop->mu);
 }

@@ -136,19 +136,12 @@ ssize_t send_some(int fd, struct iovec *parts, size_t n_parts)
     return n;
 }
 
-/* The rest goes through the bufferevent, which has a copy. */
-static void send_rest(HttpConnection *conn, const struct iovec *parts, size_t n_parts, size_t n_sent)
+static void send_later(HttpConnection *conn, const struct iovec *parts, size_t n_parts, size_t n_sent)
 {
-    struct evbuffer *output = bufferevent_get_output(conn->bev);
-    for (size_t i = 0; i < n_parts; i++) {
-        size_t n_skip = MIN(n_sent, parts[i].iov_len);
-        n_sent -= n_skip;
-        evbuffer_add(output, (const char *)parts[i].iov_base + n_skip, parts[i].iov_len - n_skip);
-    }
-    conn->n_unsent = evbuffer_get_length(output);
+    connection_keep_unsent(conn, parts, n_parts, n_sent);
+    conn->n_unsent_then = conn->n_unsent;
     connection_enter(conn, CONN_SENDING);
-    connection_watch(conn);
-    bufferevent_enable(conn->bev, EV_WRITE);
+    connection_watch(conn, EV_WRITE);
 }
 
 void http_reply(HttpRequest *request, int status, const HttpHeader *headers, size_t n_headers, const char *body,
@@ -177,7 +170,7 @@ void http_reply(HttpRequest *request, int status, const HttpHeader *headers, siz
     if (n < 0)
         connection_doom(conn);
     else if ((size_t)n < head.size + n_body)
-        send_rest(conn, parts, n_parts, (size_t)n);
+        send_later(conn, parts, n_parts, (size_t)n);
     else
         connection_replied(conn);
 }

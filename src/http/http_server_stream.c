@@ -5,7 +5,6 @@
 #include "http/http_server_internal.h"
 
 #define CHUNK_HEAD_SIZE 16
-#define DISCARD_BYTES 4096 /* what a client may send into a stream before it is dropped */
 
 /* ---- pieces ---- */
 
@@ -58,7 +57,7 @@ static void stream_get_stuck(HttpStream *stream)
 {
     stream->is_stuck = true;
     stream->stuck_since_ms = loop_now_ms(stream->conn->loop);
-    bufferevent_enable(stream->conn->bev, EV_WRITE);
+    connection_watch(stream->conn, EV_READ | EV_WRITE);
 }
 
 static void stream_keep(HttpStream *stream, HttpChunk *chunk, unsigned offset)
@@ -133,11 +132,10 @@ void stream_writable(HttpStream *stream)
     http_chunk_unref(chunk);
     if (stream->is_over)
         return;
-    if (!has_gone) {
-        bufferevent_enable(conn->bev, EV_WRITE); /* stuck as before */
-        return;
-    }
+    if (!has_gone)
+        return; /* stuck as before */
     stream->is_stuck = false;
+    connection_watch(conn, EV_READ);
     if (conn->state == CONN_STREAM)
         stream->callbacks->on_writable(stream, stream->arg);
     else if (was_end)
@@ -164,7 +162,7 @@ static void send_head(HttpStream *stream, HeadText *head)
     if (n < 0) {
         connection_doom(conn);
     } else if ((size_t)n < head->size) {
-        evbuffer_add(bufferevent_get_output(conn->bev), head->text + n, head->size - (size_t)n);
+        connection_keep_unsent(conn, &part, 1, (size_t)n);
         stream_get_stuck(stream);
     }
 }
@@ -191,9 +189,7 @@ HttpStream *http_stream_open(HttpRequest *request, const HttpHeader *headers, si
     connection_enter(conn, CONN_STREAM);
     struct evbuffer *input = bufferevent_get_input(conn->bev);
     evbuffer_drain(input, evbuffer_get_length(input));
-    connection_watch(conn);
-    bufferevent_setwatermark(conn->bev, EV_READ, 0, DISCARD_BYTES);
-    bufferevent_enable(conn->bev, EV_READ);
+    connection_watch(conn, EV_READ);
     send_head(stream, &head);
     return stream;
 }

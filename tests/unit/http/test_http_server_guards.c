@@ -415,7 +415,7 @@ static void a_client_that_reads_slowly_is_served(void **state)
     (void)state;
     Client client = client_open_slow();
     client_send(&client, "GET /big HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    g_autofree char *head = client_read_until(&client, "\r\n\r\n");
+    g_free(client_read_until(&client, "\r\n\r\n"));
     g_autofree char *piece = g_malloc(BIG_SIZE / 8);
     for (int i = 0; i < 8; i++) {
         client_read_n(&client, BIG_SIZE / 8, piece);
