@@ -1,7 +1,10 @@
 /* error.c - the error domain and which of its codes are worth a retry: a property of the code, not of the caller. */
 #include "base/error.h"
 
-G_DEFINE_QUARK(flowops - error - quark, flowops_error)
+GQuark flowops_error_quark(void)
+{
+    return g_quark_from_static_string("flowops-error");
+}
 
 bool flowops_error_is_retryable(const GError *error)
 {
