@@ -136,6 +136,12 @@ static bool open_connections(SqliteStore *store, GError **error)
         !read_once(store, "SELECT ifnull(max(id), 0) FROM outbox", read_last_outbox_id, error)) {
         return false;
     }
+    /* One reader from the start: with it, reads go on when descriptors run out. */
+    Connection *reader = readers_take(store, error);
+    if (reader == NULL) {
+        return false;
+    }
+    readers_give(store, reader);
     store->checkpointer = checkpointer_start(store, error);
     if (store->checkpointer == NULL) {
         return false;

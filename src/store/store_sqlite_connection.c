@@ -7,7 +7,7 @@
  * read are counted in single digits. */
 #define MAX_READERS 8
 
-/* Another process (fsck, the sqlite3 shell) may hold a lock for a moment. */
+/* Another process (the sqlite3 shell, a backup) may hold a lock for a moment. */
 #define BUSY_WAIT_MS 5000
 
 /* Why each: docs/sqlite.md. mmap stays off: an I/O error would be a SIGBUS instead of an error. */
@@ -216,25 +216,55 @@ void column_id(sqlite3_stmt *statement, int column, Id *ret_id)
 
 /* ---- readers ---- */
 
-Connection *readers_take(SqliteStore *store, GError **error)
+static Connection *open_reader(SqliteStore *store, GError **error)
 {
-    {
-        MUTEX_SCOPE(&store->readers_mu);
-        while (store->idle_readers == NULL && store->n_readers == MAX_READERS) {
-            pthread_cond_wait(&store->reader_is_idle, &store->readers_mu);
-        }
-        Connection *connection = store->idle_readers;
-        if (connection != NULL) {
-            store->idle_readers = connection->next_idle;
-            return connection;
-        }
-        store->n_readers++;
-    }
     Connection *connection = connection_open(store->path, CONNECTION_READER, error);
     if (connection == NULL) {
         MUTEX_SCOPE(&store->readers_mu);
         store->n_readers--;
-        pthread_cond_signal(&store->reader_is_idle);
+        pthread_cond_broadcast(&store->reader_is_idle); /* whoever waited for it may open one, or be the last to fail */
+    }
+    return connection;
+}
+
+typedef enum { READER_IS_IDLE, READER_MAY_BE_OPENED, NO_READER } ReaderChance;
+
+/* An idle connection, or leave to open one more, or neither when none is open and none may be. Waits for whatever comes
+ * first. */
+static ReaderChance wait_for_reader(SqliteStore *store, bool may_open, Connection **ret_connection)
+{
+    MUTEX_SCOPE(&store->readers_mu);
+    for (;;) {
+        Connection *connection = store->idle_readers;
+        if (connection != NULL) {
+            store->idle_readers = connection->next_idle;
+            *ret_connection = connection;
+            return READER_IS_IDLE;
+        }
+        if (may_open && store->n_readers < MAX_READERS) {
+            store->n_readers++;
+            return READER_MAY_BE_OPENED;
+        }
+        if (store->n_readers == 0) {
+            return NO_READER;
+        }
+        pthread_cond_wait(&store->reader_is_idle, &store->readers_mu);
+    }
+}
+
+Connection *readers_take(SqliteStore *store, GError **error)
+{
+    Connection *connection = NULL;
+    g_autoptr(GError) inner = NULL;
+    ReaderChance chance = wait_for_reader(store, true, &connection);
+    if (chance == READER_MAY_BE_OPENED) {
+        connection = open_reader(store, &inner);
+        if (connection == NULL) { /* out of descriptors, say: those that are open will do */
+            chance = wait_for_reader(store, false, &connection);
+        }
+    }
+    if (chance == NO_READER) {
+        g_propagate_error(error, g_steal_pointer(&inner));
     }
     return connection;
 }

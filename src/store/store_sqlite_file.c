@@ -12,7 +12,7 @@
 
 #define HEADER_SIZE 100
 /* A whole check reads every page; about 20 ms for a file of this size, so that a start stays within its 150 ms.
- * A larger one gets the cheap look here and the whole check from fsck. */
+ * A larger one gets the cheap look here; docs/sqlite.md says how to check it whole. */
 #define WHOLE_CHECK_MAX_BYTES (4 * 1024 * 1024)
 
 static uint32_t read_u32(const unsigned char *bytes)
@@ -173,7 +173,7 @@ bool file_inspect(const char *path, int max_version, FileState *ret_state, int *
 }
 
 /* Without a log the file alone is the database, and an immutable connection makes no file beside it. With a log both
- * have to be read together. */
+ * have to be read together; a connection that can't write doesn't fold it in when it closes. */
 static char *probe_uri(const char *path)
 {
     g_autofree char *escaped = g_uri_escape_string(path, "/", FALSE);
@@ -236,7 +236,6 @@ bool file_probe(const char *path, int max_version, GError **error)
     int rc = sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
     bool is_sound = false;
     if (rc == SQLITE_OK) {
-        (void)sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); /* closing must not fold the log in */
         (void)sqlite3_busy_timeout(db, 1000);
         is_sound = probe_inside(db, path, max_version, error);
     } else {

@@ -150,7 +150,7 @@ static int write_run(SqliteStore *store, const RunAppend *append, WriteOutcome *
         return SQLITE_OK;
     }
     rc = insert_journal(store, append);
-    if (rc == SQLITE_CONSTRAINT_UNIQUE) { /* the journal is ahead of the row: damage, for fsck to repair */
+    if (rc == SQLITE_CONSTRAINT_UNIQUE) { /* the journal is ahead of the row: damage */
         *ret_outcome = WRITE_CONFLICT;
         return SQLITE_OK;
     }

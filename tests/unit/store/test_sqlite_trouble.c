@@ -3,7 +3,9 @@
 #include "store_support.h"
 
 #include <stdio.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/thread.h"
@@ -345,6 +347,40 @@ static void test_corruption_at_runtime(void **state)
     assert_false(store_write(fixture->store, &write, 1, &fifth));
 }
 
+static int run_sql(const StoreFixture *fixture, const char *sql)
+{
+    g_autofree char *path = store_file(fixture, "flowops.db");
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    return rc;
+}
+
+/* A statement that fails in the middle of a group without ending the transaction, as it does for a full disk: no half of
+ * the group stays, and nobody else finds the database locked. */
+static void test_statement_that_fails(void **state)
+{
+    StoreFixture *fixture = *state;
+    g_autoptr(Group) group = group_new();
+    g_autoptr(GError) none = NULL;
+    assert_true(group_write(fixture->store, group, &none));
+    assert_int_equal(run_sql(fixture, "CREATE TRIGGER no_third BEFORE UPDATE ON runs WHEN new.id LIKE '00000003%'"
+                                      " BEGIN SELECT RAISE(ABORT, 'no'); END"),
+                     SQLITE_OK);
+    for (int i = 0; i < 3; i++) {
+        g_autoptr(GError) error = NULL;
+        assert_false(group_write(fixture->store, group, &error));
+        assert_error(error, FLOWOPS_UNAVAILABLE);
+        assert_outcomes(group, WRITE_NOTHING);
+        group_undo(group);
+        check_group(fixture->store, group, 2);
+    }
+    assert_int_equal(run_sql(fixture, "DROP TRIGGER no_third"), SQLITE_OK);
+    assert_true(group_write(fixture->store, group, &none));
+    check_group(fixture->store, group, 4);
+}
+
 /* A record whose text does not hold the events its row promises. */
 static void test_damaged_record(void **state)
 {
@@ -357,17 +393,60 @@ static void test_damaged_record(void **state)
         g_autoptr(SampleRun) run = sample_run_new(i, &owner, &flow_id);
         for (int j = 0; j < 3; j++)
             append_events(fixture->store, run, 3);
-        g_autofree char *path = store_file(fixture, "flowops.db");
         g_autofree char *sql = g_strdup_printf("%s AND run_id = '%s'", damages[i], run->row.run_id.text);
-        sqlite3 *db = NULL;
-        assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-        assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-        assert_int_equal(sqlite3_close(db), SQLITE_OK);
+        assert_int_equal(run_sql(fixture, sql), SQLITE_OK);
         g_autoptr(GError) error = NULL;
         assert_null(store_read_journal(fixture->store, run->row.run_id.text, 0, 100, 10000, &error));
         assert_error(error, FLOWOPS_INTERNAL);
         assert_non_null(strstr(error->message, run->row.run_id.text));
     }
+}
+
+/* ---- no descriptors left ---- */
+
+typedef struct {
+    Store *store;
+    const char *run_id;
+    int n_right; /* atomic */
+} LateReads;
+
+enum { N_LATE_READS = 500 };
+
+static void read_late(void *arg)
+{
+    LateReads *late = arg;
+    for (int i = 0; i < N_LATE_READS; i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(RunDocument) document = store_get_run(late->store, late->run_id, &error);
+        __atomic_add_fetch(&late->n_right, document != NULL, __ATOMIC_SEQ_CST);
+    }
+}
+
+/* No second reader can be opened: calls wait for the one there is. */
+static void test_out_of_descriptors(void **state)
+{
+    StoreFixture *fixture = *state;
+    g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow_id);
+    append_events(fixture->store, run, 1);
+    LateReads late = {.store = fixture->store, .run_id = run->row.run_id.text};
+    g_autoptr(GError) error = NULL;
+    struct rlimit before, none = {0};
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none.rlim_max = before.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    Connection *held = readers_take((SqliteStore *)fixture->store, &error);
+    Thread *thread = thread_start("test-late", ROLE_READER, read_late, &late, &error);
+    assert_no_error(error);
+    for (int i = 0; i < N_LATE_READS && held != NULL; i++) {
+        (void)sched_yield();
+        readers_give((SqliteStore *)fixture->store, held);
+        held = readers_take((SqliteStore *)fixture->store, &error);
+    }
+    assert_non_null(held);
+    readers_give((SqliteStore *)fixture->store, held);
+    thread_join(thread);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(late.n_right, N_LATE_READS);
 }
 
 /* ---- the log's size ---- */
@@ -433,8 +512,10 @@ int main(void)
         TROUBLE(test_checkpoint_that_fails),
         TROUBLE(test_closing_with_a_disk_that_fails),
         TROUBLE(test_reading_fails),
+        TROUBLE(test_statement_that_fails),
         TROUBLE(test_damaged_record),
         TROUBLE(test_corruption_at_runtime),
+        TROUBLE(test_out_of_descriptors),
         TROUBLE(test_log_is_bounded_beside_readers),
     };
     return cmocka_run_group_tests_name("store: trouble with the disk", tests, NULL, NULL);
