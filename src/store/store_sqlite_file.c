@@ -33,7 +33,7 @@ static int64_t size_beside(const char *path, const char *ending)
     return size_of(beside);
 }
 
-G_GNUC_PRINTF(2, 3) static bool refuse(GError **error, const char *format, ...)
+static PRINTF_LIKE(2, 3) bool refuse(GError **error, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
