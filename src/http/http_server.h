@@ -32,7 +32,7 @@ typedef struct {
 /* Called on the request's loop when a request has arrived whole and passed the guards. It must be answered exactly once
  * (http_reply or http_stream_open), now or later, from its own loop. */
 typedef void (*HttpHandler)(HttpRequest *request, void *arg);
-/* Writes the body for an error that the server finds itself (400, 408, 413, 431, 501): the JSON envelope. */
+/* Writes the body for an error that the server finds itself (400, 408, 413, 417, 431, 501, 503, 505): the JSON envelope. */
 typedef void (*HttpErrorBody)(int status, const char *message, const char *request_id, GString *out, void *arg);
 
 typedef struct {

@@ -189,7 +189,6 @@ static void forget_request(HttpConnection *conn)
 {
     conn->has_head = false;
     conn->has_skipped_line = false;
-    conn->has_told_continue = false;
     conn->is_accepted = false;
     conn->scan_at = 0;
     conn->frame = (FrameHead){0};
@@ -260,10 +259,8 @@ static FrameResult scan_request(HttpConnection *conn, struct evbuffer *input, Fr
 static void tell_continue(HttpConnection *conn, const struct evbuffer *input)
 {
     static char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    if (!conn->has_head || !conn->frame.expects_continue || conn->has_told_continue ||
-        evbuffer_get_length(input) > conn->frame.head_size)
+    if (!conn->has_head || !conn->frame.expects_continue || evbuffer_get_length(input) > conn->frame.head_size)
         return;
-    conn->has_told_continue = true;
     struct iovec part = {text, sizeof text - 1};
     if (send_some(conn->fd, &part, 1) < 0)
         connection_doom(conn);
@@ -294,7 +291,7 @@ static void receive(HttpConnection *conn)
     } else if (result == FRAME_COMPLETE) {
         parse(conn);
     } else {
-        if (conn->state == CONN_IDLE)
+        if (conn->state == CONN_IDLE && conn->n_held > 0)
             connection_enter(conn, CONN_RECEIVING); /* the deadline counts from here */
         tell_continue(conn, input);
     }

@@ -60,10 +60,9 @@ struct HttpConnection {
     ConnState state;
     bool has_head;         /* frame is filled */
     bool has_skipped_line; /* one empty line before a request is forgiven */
-    bool has_told_continue;
-    bool is_accepted; /* evhttp came to the same end as we did */
-    bool is_gone;     /* evhttp freed its part */
-    bool will_close;  /* after the reply that is on its way */
+    bool is_accepted;      /* evhttp came to the same end as we did */
+    bool is_gone;          /* evhttp freed its part */
+    bool will_close;       /* after the reply that is on its way */
     FrameHead frame;
     FrameChunks chunks;
     size_t scan_at;    /* bytes of the head, then of the request, looked at */

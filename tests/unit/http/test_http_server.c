@@ -440,6 +440,19 @@ static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
     fixture_stop();
 }
 
+static void an_empty_line_behind_a_body_is_no_request(void **state)
+{
+    (void)state;
+    Client client = client_open();
+    client_send(&client, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\n");
+    Reply reply = client_read_reply(&client, false);
+    assert_int_equal(reply.status, 200);
+    assert_serves(); /* the line has been looked at */
+    assert_true(http_server_is_idle(fixture_server()));
+    reply_done(&reply);
+    client_close(&client);
+}
+
 /* ---- the port ---- */
 
 static void never_called(HttpRequest *request, void *arg)
@@ -682,6 +695,7 @@ int main(void)
         with_server(what_follows_a_parked_request_waits_for_its_answer),
         with_server(requests_may_arrive_byte_by_byte),
         with_server(an_empty_line_before_a_request_is_forgiven),
+        with_server(an_empty_line_behind_a_body_is_no_request),
         with_server(large_bodies_come_and_go),
         with_server(chunked_bodies_arrive_and_the_connection_stays),
         with_server(a_client_that_asks_may_continue),
