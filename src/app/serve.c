@@ -18,7 +18,8 @@
 #define BUS_MAX_BYTES (32 * 1024 * 1024) /* of each queue */
 #define HUB_MAX_BYTES (64 * 1024 * 1024) /* of all rings of recent events */
 #define DRAIN_MS 5000                    /* what is under way has this long to be answered */
-#define DRAIN_LOOK_MS 20
+#define LAST_WORDS_MS 2000               /* what the engine has said has this long to be taken in */
+#define LOOK_MS 10
 #define LOCAL_USER "00000000-0000-7000-8000-000000000001" /* AUTH_MODE none without X-User-Id */
 
 typedef struct {
@@ -48,15 +49,17 @@ static bool start_core(App *app, const Config *config, GError **error)
         .command_resend_ms = config->command_resend_seconds * 1000,
     };
     app->service = service_start(app->store, app->bus, app->hub, app->clock, &options, error);
-    if (app->service == NULL)
-        return false;
-    if (config->has_engine) {
-        EngineOptions engine_options = {.max_parallel_steps = (size_t)config->max_parallel_steps};
-        app->engine = engine_start(app->bus, app->clock, &engine_options, error);
-        if (app->engine == NULL)
-            return false;
-    }
-    return true;
+    return app->service != NULL;
+}
+
+/* Last, when the doors are open for sure: its announcement sets off the hand-over of what an earlier process left. */
+static bool start_engine(App *app, const Config *config, GError **error)
+{
+    if (!config->has_engine)
+        return true;
+    EngineOptions options = {.max_parallel_steps = (size_t)config->max_parallel_steps};
+    app->engine = engine_start(app->bus, app->clock, &options, error);
+    return app->engine != NULL;
 }
 
 static bool start_http(App *app, const Config *config, const char *version, GError **error)
@@ -85,23 +88,42 @@ static bool start_http(App *app, const Config *config, const char *version, GErr
     return true;
 }
 
-/* Works on whatever was started. */
+static bool is_http_idle(const App *app)
+{
+    return http_server_is_idle(app->server);
+}
+
+static bool is_status_queue_empty(const App *app)
+{
+    return bus_load(app->bus).n_statuses_queued == 0;
+}
+
+static void wait_until(const App *app, bool (*condition)(const App *app), int64_t limit_ms)
+{
+    Bell pause; /* nobody rings it */
+    bell_init(&pause);
+    int64_t deadline_ms = clock_monotonic_ms(app->clock) + limit_ms;
+    while (!condition(app) && clock_monotonic_ms(app->clock) < deadline_ms)
+        bell_wait(&pause, LOOK_MS);
+    bell_done(&pause);
+}
+
+/* Works on whatever was started. The engine's last words are taken in before the bus is shut: a step that was done must
+ * not be done again by the next process. */
 static void stop_all(App *app)
 {
     if (app->service != NULL)
         service_close_doors(app->service);
     if (app->server != NULL) {
         http_server_drain(app->server);
-        int64_t deadline_ms = clock_monotonic_ms(app->clock) + DRAIN_MS;
-        Bell pause; /* nobody rings it */
-        bell_init(&pause);
-        while (!http_server_is_idle(app->server) && clock_monotonic_ms(app->clock) < deadline_ms)
-            bell_wait(&pause, DRAIN_LOOK_MS);
-        bell_done(&pause);
+        wait_until(app, is_http_idle, DRAIN_MS);
+    }
+    if (app->engine != NULL) {
+        engine_stop(app->engine);
+        wait_until(app, is_status_queue_empty, LAST_WORDS_MS);
     }
     if (app->bus != NULL)
         bus_shutdown(app->bus);
-    engine_stop(app->engine);
     if (app->api != NULL)
         api_detach(app->api);
     service_stop(app->service);
@@ -142,7 +164,8 @@ int serve(const Config *config, const char *version)
 
     App app = {0};
     g_autoptr(GError) error = NULL;
-    if (!start_core(&app, config, &error) || !start_http(&app, config, version, &error)) {
+    if (!start_core(&app, config, &error) || !start_http(&app, config, version, &error) ||
+        !start_engine(&app, config, &error)) {
         fprintf(stderr, "flowops: %s\n", error->message);
         stop_all(&app);
         return EXIT_FAILURE;

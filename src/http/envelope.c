@@ -93,11 +93,12 @@ const char *envelope_code_of_status(int status)
         int status;
         const char *code;
     } codes[] = {
-        {400, "INVALID_REQUEST"},     {401, "UNAUTHENTICATED"},   {404, "NOT_FOUND"},
-        {405, "METHOD_NOT_ALLOWED"},  {408, "REQUEST_TIMEOUT"},   {409, "CONFLICT"},
-        {412, "PRECONDITION_FAILED"}, {413, "TOO_LARGE"},         {415, "UNSUPPORTED_MEDIA_TYPE"},
-        {429, "RATE_LIMITED"},        {431, "HEADERS_TOO_LARGE"}, {500, "INTERNAL_ERROR"},
-        {501, "NOT_IMPLEMENTED"},     {503, "UNAVAILABLE"},
+        {400, "INVALID_REQUEST"},       {401, "UNAUTHENTICATED"}, {404, "NOT_FOUND"},
+        {405, "METHOD_NOT_ALLOWED"},    {408, "REQUEST_TIMEOUT"}, {409, "CONFLICT"},
+        {412, "PRECONDITION_FAILED"},   {413, "TOO_LARGE"},       {415, "UNSUPPORTED_MEDIA_TYPE"},
+        {417, "EXPECTATION_FAILED"},    {429, "RATE_LIMITED"},    {431, "HEADERS_TOO_LARGE"},
+        {500, "INTERNAL_ERROR"},        {501, "NOT_IMPLEMENTED"}, {503, "UNAVAILABLE"},
+        {505, "VERSION_NOT_SUPPORTED"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(codes); i++)
         if (codes[i].status == status)

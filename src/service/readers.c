@@ -84,6 +84,11 @@ static void read_events(Service *service, ServiceCall *call)
 static void serve(Service *service, ServiceCall *call)
 {
     call->result = RESULT_OK;
+    if (atomic_load(&service->is_past_deadline)) {
+        fail(call, RESULT_BUSY, "the service is shutting down");
+        call->done(call);
+        return;
+    }
     switch (call->kind) {
     case CALL_GET_FLOW:
         get_flow(service, call);

@@ -9,6 +9,7 @@
 #include "domain/message.h"
 
 #define RELAY_BATCH 256
+#define RESEND_PAGE 16                      /* START carries whole definitions: bounds what a page of them takes */
 #define RELAY_BATCH_BYTES (8 * 1024 * 1024) /* START carries whole definitions: a batch ends early at this */
 #define RELAY_RETRY_MS 200
 #define RELAY_POLL_MS 1000 /* a lost ring costs no more than this */
@@ -96,17 +97,40 @@ static bool add_order(Relay *relay, const Run *run, const Order *order, GError *
     return true;
 }
 
+/* Nothing is said for a hand-over that a later one makes up for, nor a START of a run that has ended (stopped by force
+ * before it was published): nobody would stop it again. */
+static bool is_superseded(const Run *run, const OutboxEntry *entry, const Order *order)
+{
+    return entry->seq < run->handed_over_seq ||
+           (order->command == COMMAND_START && run_status_is_terminal(run->status));
+}
+
+static bool add_entry_of(Relay *relay, const Run *run, const OutboxEntry *entry, GError **error)
+{
+    Order order;
+    if (!find_order(relay->service, run, entry->seq, &order, error))
+        return false;
+    return is_superseded(run, entry, &order) || add_order(relay, run, &order, error);
+}
+
+/* False only for what may get better. A run that cannot be read is logged and its entry passed over: it must not hold up
+ * everybody else's. */
 static bool add_entry(Relay *relay, const OutboxEntry *entry, GError **error)
 {
-    RunView *view = service_load_run(relay->service, entry->run_id.text, error);
-    if (view == NULL)
-        return false;
-    Order order;
-    bool is_superseded = entry->seq < view->run->handed_over_seq; /* a later entry says it all */
-    bool is_added = is_superseded || (find_order(relay->service, view->run, entry->seq, &order, error) &&
-                                      add_order(relay, view->run, &order, error));
+    g_autoptr(GError) own_error = NULL;
+    guint n_before = relay->messages->len;
+    RunView *view = service_load_run(relay->service, entry->run_id.text, &own_error);
+    bool is_added = view != NULL && add_entry_of(relay, view->run, entry, &own_error);
     run_view_unref(view);
-    return is_added;
+    if (is_added)
+        return true;
+    g_ptr_array_set_size(relay->messages, (gint)n_before);
+    if (flowops_error_is_retryable(own_error)) {
+        g_propagate_error(error, g_steal_pointer(&own_error));
+        return false;
+    }
+    log_error(LOG_ERROR, "a command cannot be published", own_error, "runId", entry->run_id.text, NULL);
+    return true;
 }
 
 /* Waits until the bus has them all. False: the service is stopping. */
@@ -123,6 +147,11 @@ static bool publish(Relay *relay)
         atomic_fetch_add(&service->n_commands_published, (int_fast64_t)n);
         if (atomic_load(&service->is_stopping))
             return false;
+        if (!is_done && !flowops_error_is_retryable(error)) { /* this one will never do; the others will */
+            const BusMessage *refused = relay->messages->pdata[n_done++];
+            log_error(LOG_ERROR, "the bus refused a command", error, "runId", refused->key, NULL);
+            continue;
+        }
         bool is_up = is_done || error->code == FLOWOPS_BUSY; /* a full bus is slow, not down */
         if (atomic_exchange(&service->is_bus_up, is_up) && !is_up)
             log_error(LOG_ERROR, "the bus takes no commands; they wait in the outbox", error, NULL);
@@ -172,38 +201,60 @@ static bool relay_batch(Relay *relay, bool *ret_is_empty, GError **error)
     return mark_published(relay, ids, n);
 }
 
-/* Publishes again what no engine answered, with the same commandId. Called when the outbox is empty, so everything was
- * published once. */
+/* Whether a run has an entry among those that wait: then its command was not published even once. */
+static bool is_waiting(const OutboxEntry *entries, size_t n_entries, const Id *run_id)
+{
+    for (size_t i = 0; i < n_entries; i++)
+        if (strcmp(entries[i].run_id.text, run_id->text) == 0)
+            return true;
+    return false;
+}
+
+static void add_unanswered(Relay *relay, const Id *run_id)
+{
+    g_autoptr(GError) error = NULL;
+    RunView *view = service_load_run(relay->service, run_id->text, &error);
+    bool is_added = view != NULL;
+    if (is_added && view->run->pending.command != COMMAND_NONE) {
+        Order order = order_of_pending(&view->run->pending);
+        is_added = add_order(relay, view->run, &order, &error);
+    }
+    run_view_unref(view);
+    if (!is_added) /* the next round looks again */
+        log_error(LOG_WARNING, "an unanswered command cannot be published again", error, "runId", run_id->text, NULL);
+}
+
+/* Publishes again what no engine answered, with the same commandId. While the relay is behind by more than a batch it is
+ * not the engines that are slow to answer: then this waits. */
 static bool resend_unanswered(Relay *relay, GError **error)
 {
     Service *service = relay->service;
     int64_t now_ms = clock_monotonic_ms(service->clock);
     if (now_ms - relay->resent_at < service->options.command_resend_ms)
         return true;
+    OutboxEntry waiting[RELAY_BATCH];
+    size_t n_waiting;
+    if (!store_read_outbox(service->store, relay->cursor, RELAY_BATCH, waiting, &n_waiting, error))
+        return false;
+    if (n_waiting == RELAY_BATCH)
+        return true;
     relay->resent_at = now_ms;
     int64_t before = clock_wall_ms(service->clock) - service->options.command_resend_ms;
-    Id ids[RELAY_BATCH];
+    Id ids[RESEND_PAGE];
     Id after = {""};
     size_t n = 0;
     do {
-        if (!store_list_runs_in_phase(service->store, PHASE_OPEN, before, after.text, RELAY_BATCH, ids, &n, error))
+        if (!store_list_runs_in_phase(service->store, PHASE_OPEN, before, after.text, RESEND_PAGE, ids, &n, error))
             return false;
         g_ptr_array_set_size(relay->messages, 0);
-        for (size_t i = 0; i < n; i++) {
-            RunView *view = service_load_run(service, ids[i].text, error);
-            if (view == NULL)
-                return false;
-            Order order = order_of_pending(&view->run->pending);
-            bool is_added = order.command == COMMAND_NONE || add_order(relay, view->run, &order, error);
-            run_view_unref(view);
-            if (!is_added)
-                return false;
-        }
+        for (size_t i = 0; i < n; i++)
+            if (!is_waiting(waiting, n_waiting, &ids[i]))
+                add_unanswered(relay, &ids[i]);
         if (!publish(relay))
             return false;
         if (n > 0)
             after = ids[n - 1];
-    } while (n == RELAY_BATCH);
+    } while (n == RESEND_PAGE);
     return true;
 }
 
@@ -213,10 +264,8 @@ static bool relay_all(Relay *relay)
     g_autoptr(GError) error = NULL;
     bool is_empty = false;
     while (!is_empty && !atomic_load(&relay->service->is_stopping))
-        if (!relay_batch(relay, &is_empty, &error))
+        if (!relay_batch(relay, &is_empty, &error) || !resend_unanswered(relay, &error))
             break;
-    if (error == NULL && is_empty)
-        resend_unanswered(relay, &error);
     if (error != NULL)
         log_error(LOG_WARNING, "the relay could not read what to publish; it tries again", error, NULL);
     return error == NULL;

@@ -52,6 +52,11 @@ size_t run_view_size_bytes(const RunView *view)
     return size;
 }
 
+int64_t run_view_version(const RunView *view)
+{
+    return 2 * view->seq + (view->run != NULL);
+}
+
 static void *view_ref(void *view)
 {
     return run_view_ref(view);
@@ -150,9 +155,7 @@ RunView *service_load_run(Service *service, const char *run_id, GError **error)
     size_t detail_size = detail->len;
     RunView *view = run_view_new(&run->id, &run->flow_id, &run->owner, run->status, run_phase(run), run->seq, run,
                                  g_string_free(detail, FALSE), detail_size);
-    /* A document alone may be there with the same seq: this is more, so it takes its place. */
-    if (cached == NULL)
-        cache_put_read(service->runs, run_id, view, view->seq, run_view_size_bytes(view), mark);
+    cache_put_read(service->runs, run_id, view, run_view_version(view), run_view_size_bytes(view), mark);
     return view;
 }
 
@@ -168,7 +171,7 @@ RunView *service_load_document(Service *service, const char *run_id, GError **er
     RunView *view =
         run_view_new(&document->run_id, &document->flow_id, &document->owner, document->status, document->phase,
                      document->seq, NULL, g_steal_pointer(&document->detail), document->detail_size);
-    cache_put_read(service->runs, run_id, view, view->seq, run_view_size_bytes(view), mark);
+    cache_put_read(service->runs, run_id, view, run_view_version(view), run_view_size_bytes(view), mark);
     return view;
 }
 
@@ -342,6 +345,7 @@ Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, con
     service->bus = bus;
     service->hub = hub;
     service->clock = clock;
+    service->started_monotonic_ms = clock_monotonic_ms(clock);
     service->options = *options;
     service->runs = cache_new(options->cache_bytes, &view_ops);
     service->flows = cache_new(options->cache_bytes / 2, &flow_ops);
@@ -378,7 +382,8 @@ void service_stop(Service *service)
 {
     if (service == NULL)
         return;
-    /* Those who feed the writer first, then the writer, which finishes and answers what it was given. */
+    /* Those who feed the writer first, then the writer, which answers what it was given. */
+    atomic_store(&service->is_past_deadline, true);
     thread_join(service->intake);
     thread_join(service->relay);
     thread_join(service->sweeper);

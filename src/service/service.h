@@ -32,9 +32,10 @@ typedef struct {
  * open then; their hand-over goes on in the background. */
 MUST_CHECK Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, const ServiceOptions *options,
                                   GError **error);
-/* No more calls are taken (BUSY); what was taken is finished and answered; threads are joined. Call bus_shutdown()
- * between the two: first service_close_doors(), then bus_shutdown(), then service_stop(). */
+/* No more calls are taken (BUSY), commands are published no more; what was taken goes on. */
 void service_close_doors(Service *service);
+/* After service_close_doors() and bus_shutdown(). What the intake has is appended; a call that still waits is answered BUSY
+ * without the store, so that the end does not hang on what has queued; threads are joined. */
 void service_stop(Service *service);
 
 /* ---- calls ---- */

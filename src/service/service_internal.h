@@ -84,11 +84,13 @@ struct Service {
     Bell sweeper_bell; /* a flow was deleted by force, an engine announced itself */
     Bell stop_bell;    /* closed when the service stops: what a thread waits on between two tries */
 
-    GArray *left_over;        /* of Id: runs open when this process began; the sweeper's after start */
+    GArray *left_over; /* of Id: runs open when this process began; the sweeper's after start */
+    int64_t started_monotonic_ms;
     int64_t left_over_outbox; /* outbox entries up to this id are from before; the hand-over makes up for them */
 
     atomic_bool is_accepting;
     atomic_bool is_stopping;
+    atomic_bool is_past_deadline; /* calls that still wait are answered BUSY without the store */
     atomic_bool is_engine_announced;
     atomic_bool may_have_runs_to_stop; /* a flow was deleted by force, now or before this process began */
     atomic_bool is_store_up;           /* as the last write or read found it */
@@ -105,6 +107,8 @@ struct Service {
 RunView *run_view_new(const Id *run_id, const Id *flow_id, const Id *owner, RunStatus status, RunPhase phase,
                       int64_t seq, Run *run, char *detail, size_t detail_size);
 size_t run_view_size_bytes(const RunView *view);
+/* For the cache: a folded view is more than the document alone of the same seq, and takes its place. */
+int64_t run_view_version(const RunView *view);
 
 /* The run's newest committed state, folded: from the cache, else from its journal (then cached). Any thread but a loop.
  * NOT_FOUND, or a store's error. */

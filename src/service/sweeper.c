@@ -7,7 +7,7 @@
 #include "base/log.h"
 
 #define SWEEP_MS 2000
-#define SWEEP_PAGE 256 /* runs of one commit */
+#define SWEEP_PAGE 64 /* runs of one commit: bounds what their states take together */
 
 typedef struct {
     Service *service;
@@ -109,12 +109,21 @@ static bool sweep(Sweeper *sweeper, ListRuns list, WriterItemKind kind)
     return true;
 }
 
+/* While the store is thought to be down: somebody has to find out that it is up again, even when nobody writes. */
+static void probe_store(Service *service)
+{
+    g_autoptr(GError) error = NULL;
+    if (!atomic_load(&service->is_store_up) && store_check(service->store, &error))
+        service_note_store(service, NULL);
+}
+
 void sweeper_main(void *arg)
 {
     Service *service = arg;
     Sweeper sweeper = {.service = service};
     bell_init(&sweeper.latch);
     while (bell_wait(&service->sweeper_bell, SWEEP_MS)) {
+        probe_store(service);
         if (service->options.has_engine && atomic_load(&service->is_engine_announced)) {
             hand_over_left_over(&sweeper);
             if (!sweeper.is_outbox_clean && sweeper.n_handed_over == service->left_over->len)

@@ -147,7 +147,7 @@ static void touched_publish(Service *service, TouchedRun *touched)
     atomic_fetch_add(&service->n_open_runs, (view->phase == PHASE_OPEN) - was_open);
     atomic_fetch_add(&service->n_appends, 1);
     atomic_fetch_add(&service->n_events_appended, touched->event_sizes->len);
-    cache_put(service->runs, view->run_id.text, view, view->seq, run_view_size_bytes(view));
+    cache_put(service->runs, view->run_id.text, view, run_view_version(view), run_view_size_bytes(view));
 
     g_autofree HubEvent *events = g_new(HubEvent, touched->event_sizes->len);
     const char *text = touched->events->str;
@@ -210,6 +210,28 @@ static CallResult item_outcome(const WriterItem *item, GHashTable *lost_flows, C
     if (item->flow != NULL)
         return result_of_outcome(GPOINTER_TO_INT(g_hash_table_lookup(lost_flows, item->flow)));
     return item->touched != NULL ? result_of_outcome(item->touched->outcome) : RESULT_OK;
+}
+
+/* It lost again and again. A call is told to try later; of a batch, only what concerns the runs in conflict is given up,
+ * since a journal and a document that contradict each other will not get better, and the others must go on. */
+static void item_give_up(Group *group, WriterItem *item)
+{
+    item->result = item->kind == ITEM_CALL ? RESULT_UNAVAILABLE : RESULT_OK;
+    for (size_t i = 0; i < item->n_statuses; i++) {
+        StatusItem *status = &item->statuses[i];
+        const TouchedRun *touched = g_hash_table_lookup(group->by_run, status->message->run_id.text);
+        if (touched == NULL || touched->outcome != WRITE_CONFLICT)
+            continue;
+        status->outcome = STATUS_REJECTED;
+        g_free(status->reason);
+        status->reason = g_strdup_printf("run %s: every append was in conflict", touched->run_id.text);
+    }
+    for (guint i = 0; item->kind != ITEM_CALL && i < group->touched->len; i++) {
+        const TouchedRun *touched = group->touched->pdata[i];
+        if (touched->outcome == WRITE_CONFLICT)
+            log_event(LOG_ERROR, "every append to a run was in conflict; it was left alone", "runId",
+                      touched->run_id.text, NULL);
+    }
 }
 
 static void item_finish(Service *service, WriterItem *item)
@@ -281,7 +303,7 @@ static GPtrArray *group_commit(Group *group)
             continue;
         }
         if (item->result == RESULT_CONFLICT)
-            item->result = RESULT_UNAVAILABLE;
+            item_give_up(group, item);
         if (item->result != RESULT_OK && item->message == NULL)
             item->message = g_strdup(error != NULL ? error->message : "other writers were first again and again");
         item_finish(service, item);
@@ -321,6 +343,17 @@ static void group_finish(Group *group)
     }
 }
 
+/* True when the service ends and this call had to wait too long: it is answered, nothing happened. */
+static bool refuse_late(Service *service, WriterItem *item)
+{
+    if (item->kind != ITEM_CALL || !atomic_load(&service->is_past_deadline))
+        return false;
+    call_fail(item->call, RESULT_BUSY, "the service is shutting down");
+    item->result = RESULT_OK;
+    item_answer(item);
+    return true;
+}
+
 void writer_main(void *arg)
 {
     Service *service = arg;
@@ -329,6 +362,8 @@ void writer_main(void *arg)
     while (queue_pop(service->writes, items, WRITE_GROUP_ITEMS, -1, &n_items) == QUEUE_OK) {
         Group *group = group_new(service);
         for (size_t i = 0; i < n_items; i++) {
+            if (refuse_late(service, items[i]))
+                continue;
             if (!is_flow_change(items[i])) {
                 group_take(group, items[i]);
                 continue;

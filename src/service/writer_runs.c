@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "base/log.h"
+
 #define SELF "service" /* updatedBy of what the service does by itself */
 #define ENGINE "engine"
 
@@ -143,19 +145,37 @@ static void take_start(Group *group, WriterItem *item)
 
 /* ---- commands ---- */
 
+/* The caller's run, or NULL: the call is settled. Whose it is is read before the journal is: a stranger's requests must
+ * not cost the writer a fold. */
+static TouchedRun *group_get_own_run(Group *group, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    bool is_own = false;
+    TouchedRun *touched = g_hash_table_lookup(group->by_run, call->run_id.text);
+    if (touched != NULL) {
+        is_own = strcmp(touched_state(touched)->owner.text, call->caller.text) == 0;
+    } else {
+        RunView *document = service_load_document(group->service, call->run_id.text, &error);
+        is_own = document != NULL && strcmp(document->owner.text, call->caller.text) == 0;
+        run_view_unref(document);
+        if (is_own)
+            touched = group_get_run(group, &call->run_id, &error);
+    }
+    if (is_own && touched != NULL)
+        return touched;
+    if (error != NULL && error->code != FLOWOPS_NOT_FOUND)
+        call_fail(call, call_result_of(error), "%s", error->message);
+    else
+        call_fail(call, RESULT_NOT_FOUND, "no run %s", call->run_id.text);
+    return NULL;
+}
+
 static void take_command(Group *group, WriterItem *item)
 {
     ServiceCall *call = item->call;
-    g_autoptr(GError) error = NULL;
-    TouchedRun *touched = group_get_run(group, &call->run_id, &error);
-    if (touched == NULL && !g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND)) {
-        call_fail(call, call_result_of(error), "%s", error->message);
+    TouchedRun *touched = group_get_own_run(group, call);
+    if (touched == NULL)
         return;
-    }
-    if (touched == NULL || strcmp(touched_state(touched)->owner.text, call->caller.text) != 0) {
-        call_fail(call, RESULT_NOT_FOUND, "no run %s", call->run_id.text);
-        return;
-    }
     const Run *run = touched_state(touched);
     item->touched = touched;
     if (!precondition_holds(&call->precondition, run->seq)) {
@@ -195,6 +215,15 @@ static Decision *decide_own(Group *group, WriterItemKind kind, const Run *run)
     }
 }
 
+/* By our own clock, from when this process saw the end: engines' clocks may be off. */
+static bool may_be_settled(const Service *service, const TouchedRun *touched)
+{
+    int64_t seen_ms = touched->base != NULL ? touched->base->ended_monotonic_ms : 0;
+    seen_ms = MAX(seen_ms, service->started_monotonic_ms);
+    return clock_monotonic_ms(service->clock) - seen_ms >= SETTLE_AFTER_MS;
+}
+
+/* The batch waits until the store answers again. */
 static void item_fail(WriterItem *item, const GError *error)
 {
     item->result = call_result_of(error);
@@ -206,12 +235,16 @@ static void take_own(Group *group, WriterItem *item, const Id *run_id)
 {
     g_autoptr(GError) error = NULL;
     TouchedRun *touched = group_get_run(group, run_id, &error);
-    if (touched == NULL) {
+    if (touched == NULL && flowops_error_is_retryable(error)) {
         item_fail(item, error);
         return;
     }
+    if (touched == NULL) { /* this run alone is lost to us; the others of the batch are not */
+        log_error(LOG_ERROR, "a run cannot be looked after", error, "runId", run_id->text, NULL);
+        return;
+    }
     const Run *run = touched_state(touched);
-    if (item->kind == ITEM_SETTLE && group->now_ms - run->ended_at < SETTLE_AFTER_MS)
+    if (item->kind == ITEM_SETTLE && !may_be_settled(group->service, touched))
         return; /* its engine may still report */
     g_autoptr(Decision) decision = decide_own(group, item->kind, run);
     if (decision->kind == DECISION_APPEND)
@@ -227,11 +260,12 @@ static void take_status(Group *group, WriterItem *batch, StatusItem *item)
     TouchedRun *touched = group_get_run(group, &item->message->run_id, &error);
     if (touched == NULL) {
         item->outcome = STATUS_REJECTED;
-        if (g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND)) {
+        if (g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND))
             item->reason = g_strdup_printf("unknown run %s", item->message->run_id.text);
-        } else {
-            item_fail(batch, error); /* the batch waits until the store answers again */
-        }
+        else if (flowops_error_is_retryable(error))
+            item_fail(batch, error);
+        else
+            item->reason = g_strdup(error->message);
         return;
     }
     g_autoptr(Decision) decision = decide_status(touched_state(touched), item->message);

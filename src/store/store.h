@@ -180,7 +180,7 @@ MUST_CHECK bool store_read_outbox(Store *store, int64_t after, size_t limit, Out
 /* 32 bytes made when the store was created, the same for everyone who opens it: signs list cursors. */
 const unsigned char *store_secret(Store *store);
 
-/* True when the store would answer now (a trivial read). */
+/* True when the store would take a write now: it makes a small one of its own durable. */
 MUST_CHECK bool store_check(Store *store, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)

@@ -87,7 +87,8 @@ static const char *const statement_texts[N_STATEMENTS] = {
     [STATEMENT_READ_OUTBOX] = "SELECT id, run_id, seq FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
     [STATEMENT_FLOWS_OF_STEP] =
         "SELECT flow_id FROM flow_steps WHERE step_id = ?1 AND owner = ?2 ORDER BY flow_id LIMIT 2",
-    [STATEMENT_CHECK] = "SELECT length(value) FROM meta WHERE name = 'secret'",
+    [STATEMENT_CHECK] = "INSERT INTO meta(name, value) VALUES ('check', randomblob(8))"
+                        " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
 };
 
 const char *statement_text(StatementId id)

@@ -279,17 +279,3 @@ bool sqlite_read_outbox(Store *base, int64_t after, size_t limit, OutboxEntry *r
     }
     return found == 0;
 }
-
-bool sqlite_check(Store *base, GError **error)
-{
-    READER_LEASE(lease, (SqliteStore *)base, error);
-    sqlite3_stmt *statement =
-        lease.connection != NULL ? connection_statement(lease.connection, STATEMENT_CHECK, error) : NULL;
-    int found = statement != NULL ? statement_next(statement, error) : -1;
-    if (found == 1) {
-        (void)sqlite3_reset(statement);
-    } else if (found == 0) {
-        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INTERNAL, "the database has lost its secret");
-    }
-    return found == 1;
-}

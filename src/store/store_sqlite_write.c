@@ -317,3 +317,21 @@ bool sqlite_write(Store *base, StoreWrite *writes, size_t n_writes, GError **err
     }
     return true;
 }
+
+bool sqlite_check(Store *base, GError **error)
+{
+    SqliteStore *store = (SqliteStore *)base;
+    MUTEX_SCOPE(&store->writer_mu);
+    int rc = run_statement(store, STATEMENT_BEGIN_WRITE);
+    if (rc == SQLITE_OK) {
+        rc = run_statement(store, STATEMENT_CHECK);
+    }
+    if (rc == SQLITE_OK) {
+        rc = run_statement(store, STATEMENT_COMMIT);
+    }
+    if (rc != SQLITE_OK) {
+        set_write_error(error, store->writer->db, rc, false);
+        abandon(store, NULL, 0, WRITE_NOTHING);
+    }
+    return rc == SQLITE_OK;
+}

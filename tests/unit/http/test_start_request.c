@@ -114,11 +114,16 @@ static void test_limits(void **state)
     g_autofree char *long_name = g_strdup_printf("{\"triggeredBy\":\"%s\"}", name);
     expect_fault(long_name, "triggeredBy", "must have at most 255 bytes");
 
-    g_autofree char *inputs = body_with("inputs", 1, RUN_INPUTS_MAX_BYTES - 1);
+    g_autofree char *inputs = body_with("inputs", 1, RUN_INPUTS_MAX_BYTES - 8); /* {"n":""} */
     g_autoptr(Parsed) parsed = parse(inputs, NULL);
     assert_true(parsed->is_valid);
-    g_autofree char *more_inputs = body_with("inputs", 2, RUN_INPUTS_MAX_BYTES - 1);
-    expect_fault(more_inputs, "inputs", "must have at most 65536 bytes of names and values together");
+    g_autofree char *more_inputs = body_with("inputs", 2, RUN_INPUTS_MAX_BYTES - 8);
+    expect_fault(more_inputs, "inputs", "must have at most 65536 bytes as JSON, these have 65537");
+    g_autoptr(GString) escaped = g_string_new("{\"inputs\":{\"n\":\"");
+    for (int i = 0; i < RUN_INPUTS_MAX_BYTES / 6; i++)
+        g_string_append(escaped, "\\u0001");
+    g_string_append(escaped, "\"}}");
+    expect_fault(escaped->str, "inputs", "must have at most 65536 bytes as JSON, these have 65540");
 
     g_autofree char *label = body_with("labels", START_LABEL_NAME_MAX_CHARS, START_LABEL_VALUE_MAX_CHARS);
     g_autoptr(Parsed) labelled = parse(label, NULL);

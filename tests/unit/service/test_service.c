@@ -3,7 +3,11 @@
 
 #include <string.h>
 
+#include <sched.h>
+#include <sqlite3.h>
+
 #include "base/thread.h"
+#include "service/service_internal.h"
 
 /* ---- tests ---- */
 
@@ -112,6 +116,7 @@ static void test_a_failed_write_leaves_nothing_and_says_so(void **state)
     Id flow_id = create_flow(rig, 1), run_id;
     assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
     g_autofree char *before = detail_of(rig, &run_id);
+    store_fault_set(rig->store, STORE_CHECK, FAULT_BEFORE_EFFECT, 1, INT64_MAX);
     store_fault_set(rig->store, STORE_WRITE, FAULT_BEFORE_EFFECT, 1, 1);
     assert_int_equal(command(rig, &run_id, COMMAND_STOP, OWNER, NULL), RESULT_UNAVAILABLE);
     assert_false(service_health(rig->service).is_store_up);
@@ -139,9 +144,132 @@ static void test_an_unknown_outcome_is_settled_by_what_is_stored(void **state)
     assert_int_equal(service_health(rig->service).n_open_runs, 2); /* the one that came about unseen is counted too */
 }
 
+static void test_a_store_that_is_up_again_is_noticed_without_a_write(void **state)
+{
+    Rig *rig = *state;
+    Id flow_id = create_flow(rig, 1), run_id;
+    store_fault_set(rig->store, STORE_WRITE, FAULT_BEFORE_EFFECT, 1, 1);
+    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_UNAVAILABLE);
+    Bell pause;
+    bell_init(&pause);
+    for (int64_t deadline_ms = clock_monotonic_ms(rig->clock) + LIMIT_MS;
+         !service_health(rig->service).is_store_up && clock_monotonic_ms(rig->clock) < deadline_ms;)
+        bell_wait(&pause, 5);
+    bell_done(&pause);
+    assert_true(service_health(rig->service).is_store_up);
+}
+
+static void test_a_journal_is_folded_once_for_many_commands(void **state)
+{
+    Rig *rig = *state;
+    Id flow_id = create_flow(rig, 1), run_id;
+    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    assert_int_equal(command(rig, &run_id, COMMAND_STOP, OWNER, NULL), RESULT_OK);
+    rig_stop(rig);
+    rig_start(rig);
+    g_autofree char *detail = detail_of(rig, &run_id); /* the document is in the cache, alone */
+    assert_non_null(detail);
+    assert_int_equal(command(rig, &run_id, COMMAND_STOP, STRANGER, NULL), RESULT_NOT_FOUND);
+    assert_int_equal(store_fault_count(rig->store, STORE_READ_JOURNAL), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(command(rig, &run_id, COMMAND_STOP, OWNER, NULL), RESULT_NOTHING_TO_DO);
+    assert_int_equal(store_fault_count(rig->store, STORE_READ_JOURNAL), 1);
+}
+
+/* What nobody can repair while the service runs, in the stopped store's file. */
+static void destroy_journal(Rig *rig, const Id *run_id)
+{
+    g_autofree char *path = g_build_filename(rig->data_dir, "flowops.db", NULL);
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    g_autofree char *sql =
+        g_strdup_printf("UPDATE journal SET events = '{\"nonsense\":1}' || char(10) WHERE run_id = '%s'", run_id->text);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void test_a_broken_journal_holds_up_nobody_else(void **state)
+{
+    Rig *rig = *state;
+    announce(rig);
+    Id flow_id = create_flow(rig, 1), run_ids[3];
+    CommandMessage *messages[3];
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_ids[i]), RESULT_OK);
+        messages[i] = next_command(rig);
+        command_message_free(messages[i]);
+    }
+    rig_stop(rig);
+    destroy_journal(rig, &run_ids[1]);
+    rig_start(rig);
+    announce(rig);
+    /* hand-over: the two that can be read, once each */
+    for (int i = 0; i < 3; i += 2) {
+        messages[i] = next_command(rig);
+        assert_string_equal(messages[i]->run_id.text, run_ids[i].text);
+        assert_int_equal(messages[i]->generation, 2);
+    }
+    /* statuses: the broken run's is a dead letter, the others' are taken */
+    CommandMessage broken = {.run_id = run_ids[1], .flow_id = flow_id, .generation = 1};
+    report_flow(rig, &broken, RUN_RUNNING);
+    for (int i = 0; i < 3; i += 2) {
+        report_flow(rig, messages[i], RUN_RUNNING);
+        wait_for(rig, &run_ids[i], "\"status\":\"RUNNING\"");
+        wait_for(rig, &run_ids[i], "\"generation\":2");
+        command_message_free(messages[i]);
+    }
+    assert_int_equal(service_health(rig->service).n_dead_letters, 1);
+    /* and a new run is published */
+    Id another;
+    assert_int_equal(start(rig, &flow_id, NULL, NULL, &another), RESULT_OK);
+    g_autoptr(CommandMessage) message = next_command(rig);
+    assert_string_equal(message->run_id.text, another.text);
+}
+
+/* A definition larger than any message: no client can make one, so it is put into the store by hand. */
+static Id store_huge_flow(Rig *rig)
+{
+    g_autoptr(GError) error = NULL;
+    Id small_id = create_flow(rig, 1);
+    g_autoptr(Flow) small = store_get_flow(rig->store, small_id.text, 0, &error);
+    assert_non_null(small);
+    g_autoptr(GString) text = g_string_new(NULL);
+    flow_encode(small, text);
+    g_autofree char *filler = g_strnfill(BUS_MAX_MESSAGE_BYTES, 'x');
+    g_autofree char *inputs = g_strdup_printf("\"inputs\":{\"huge\":\"%s\"}", filler);
+    Id huge_id = make_id(NULL);
+    g_string_replace(text, "\"inputs\":{}", inputs, 1);
+    g_string_replace(text, small_id.text, huge_id.text, 1);
+    g_autoptr(Flow) huge = flow_decode(text->str, text->len, &error);
+    if (huge == NULL)
+        fail_msg("%s", error->message);
+    assert_true(huge->steps_json_size > BUS_MAX_MESSAGE_BYTES);
+    StoreWrite write = {.kind = WRITE_FLOW, .flow = huge};
+    assert_true(store_write(rig->store, &write, 1, &error));
+    assert_int_equal(write.ret_outcome, WRITTEN);
+    return huge_id;
+}
+
+static void test_a_command_that_the_bus_refuses_holds_up_nobody_else(void **state)
+{
+    Rig *rig = *state;
+    announce(rig);
+    Id huge_id = store_huge_flow(rig), flow_id = create_flow(rig, 1), stuck, run_id;
+    assert_int_equal(start(rig, &huge_id, NULL, NULL, &stuck), RESULT_OK);
+    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    g_autoptr(CommandMessage) message = next_command(rig);
+    assert_string_equal(message->run_id.text, run_id.text);
+    assert_true(service_health(rig->service).is_bus_up);
+}
+
 static void count_down(ServiceCall *call)
 {
     __atomic_sub_fetch((int *)call->arg, 1, __ATOMIC_ACQ_REL);
+}
+
+static void stop_service(void *service)
+{
+    service_stop(service);
 }
 
 static void test_what_queues_shares_a_commit(void **state)
@@ -173,6 +301,43 @@ static void test_what_queues_shares_a_commit(void **state)
     }
     /* The first may have gone alone; the rest waited for its commit and share one. */
     assert_true(store_fault_count(rig->store, STORE_WRITE) - n_before <= 2);
+}
+
+static void test_calls_that_wait_at_the_end_are_answered_busy(void **state)
+{
+    Rig *rig = *state;
+    Id flow_id = create_flow(rig, 1);
+    store_fault_hold(rig->store, STORE_WRITE, true);
+    ServiceCall *calls[20];
+    int n_left = G_N_ELEMENTS(calls);
+    g_autoptr(GError) error = NULL;
+    for (size_t i = 0; i < G_N_ELEMENTS(calls); i++) {
+        calls[i] = start_call(&flow_id, NULL, NULL);
+        calls[i]->done = count_down;
+        calls[i]->arg = &n_left;
+        assert_true(service_submit(rig->service, calls[i], &error));
+        if (i == 0) /* it is with the store; the others wait behind it */
+            while (store_fault_count(rig->store, STORE_WRITE) < 2)
+                sched_yield();
+    }
+    service_close_doors(rig->service);
+    bus_shutdown(rig->bus);
+    Thread *stopper = thread_start("stopper", ROLE_MAIN, stop_service, rig->service, &error);
+    assert_non_null(stopper);
+    while (!atomic_load(&rig->service->is_past_deadline))
+        sched_yield();
+    store_fault_hold(rig->store, STORE_WRITE, false);
+    thread_join(stopper);
+    assert_int_equal(__atomic_load_n(&n_left, __ATOMIC_ACQUIRE), 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(calls); i++) {
+        assert_int_equal(calls[i]->result, i == 0 ? RESULT_OK : RESULT_BUSY);
+        service_call_free(calls[i]);
+    }
+    hub_free(rig->hub);
+    bus_close(rig->bus);
+    store_close(rig->store);
+    rig_start(rig); /* for the tear-down */
+    assert_int_equal(service_health(rig->service).n_open_runs, 1);
 }
 
 static void test_a_flow_with_runs_is_deleted_only_by_force(void **state)
@@ -288,11 +453,16 @@ int main(void)
         SERVICE_TEST(test_a_precondition_guards_a_command),
         SERVICE_TEST(test_a_failed_write_leaves_nothing_and_says_so),
         SERVICE_TEST(test_an_unknown_outcome_is_settled_by_what_is_stored),
+        SERVICE_TEST(test_a_store_that_is_up_again_is_noticed_without_a_write),
+        SERVICE_TEST(test_a_journal_is_folded_once_for_many_commands),
         SERVICE_TEST(test_what_queues_shares_a_commit),
+        SERVICE_TEST(test_calls_that_wait_at_the_end_are_answered_busy),
         SERVICE_TEST(test_a_flow_with_runs_is_deleted_only_by_force),
         ENGINE_TEST(test_a_start_is_published_once_and_answered),
         ENGINE_TEST(test_statuses_wait_out_a_store_that_is_down),
         ENGINE_TEST(test_an_unknown_run_is_a_dead_letter),
+        ENGINE_TEST(test_a_broken_journal_holds_up_nobody_else),
+        ENGINE_TEST(test_a_command_that_the_bus_refuses_holds_up_nobody_else),
         ENGINE_TEST(test_left_over_runs_go_to_the_next_engine_with_their_pause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -149,11 +149,14 @@ static void test_disk_full_for_long(void **state)
         assert_error(error, FLOWOPS_UNAVAILABLE);
         assert_outcomes(group, WRITE_NOTHING);
         group_undo(group);
-        assert_true(store_check(fixture->store, &first));
+        g_autoptr(GError) check_error = NULL;
+        assert_false(store_check(fixture->store, &check_error));
+        assert_error(check_error, FLOWOPS_UNAVAILABLE);
         check_group(fixture->store, group, 2);
     }
     faulty_disk_clear();
     g_autoptr(GError) error = NULL;
+    assert_true(store_check(fixture->store, &error));
     assert_true(group_write(fixture->store, group, &error));
     check_group(fixture->store, group, 4);
 }
