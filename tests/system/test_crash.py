@@ -214,3 +214,28 @@ def test_an_orderly_end_and_a_new_start_lose_nothing(make_server):
     assert api.status(finished["id"]) == finished
     assert api.wait_end(open_run)["status"] == "COMPLETED"
     server.stop()
+
+
+def test_a_clean_end_repeats_no_finished_step(make_server):
+    """What the engine had reported when SIGTERM came is in the journal before the process ends."""
+    server = make_server(ENGINE="off").start()
+    api = Client(server)
+    flow_id = api.create_flow([step() for _ in range(20)])
+    runs = in_threads(lambda _: api.start(flow_id), range(400))
+    server.stop()
+    server.settings["ENGINE"] = "on"
+    server.start()
+    wait_until(lambda: api.status(runs[0])["status"] != "PENDING", what="the first run's start")
+    server.stop()
+    server.start()
+    for run_id in runs:
+        assert api.wait_end(run_id, timeout=60)["status"] == "COMPLETED"
+    handed_over = 0
+    for run_id in runs:
+        events = api.events(run_id)
+        handed_over += sum(event["eventType"] == "RUN_HANDED_OVER" for event in events) > 1
+        finished = [event["stepId"] for event in events
+                    if event["eventType"] == "STEP_STATUS" and event["status"] == "COMPLETED"]
+        assert len(finished) == len(set(finished)) == 20
+    assert handed_over > 0, "the end came too late to catch a run on its way"
+    server.stop()
