@@ -14,7 +14,7 @@
 typedef struct Clock Clock;
 
 Clock *clock_new_system(void);
-Clock *clock_new_fake(int64_t wall_ms);               /* monotonic starts at 0 */
+Clock *clock_new_fake(int64_t wall_ms); /* monotonic starts at 0 */
 void clock_free(Clock *clock);
 void clock_fake_advance(Clock *clock, int64_t by_ms); /* moves wall and monotonic; any thread */
 

@@ -33,7 +33,7 @@ const JsonValue *json_array_at(const JsonValue *array, size_t i);
 /* Preconditions: the right type. */
 const char *json_text(const JsonValue *string); /* no NUL inside, see json_parse() */
 int64_t json_int(const JsonValue *integer);
-double json_double(const JsonValue *number);    /* JSON_INT or JSON_DOUBLE */
+double json_double(const JsonValue *number); /* JSON_INT or JSON_DOUBLE */
 bool json_bool(const JsonValue *boolean);
 
 /* Members in the order of the text. */

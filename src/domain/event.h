@@ -26,9 +26,9 @@ typedef enum { RUN_SCHEDULED, RUN_PENDING, RUN_RUNNING, RUN_PAUSED, RUN_COMPLETE
 typedef enum { STEP_PENDING, STEP_RUNNING, STEP_COMPLETED, STEP_FAILED, STEP_SKIPPED, STEP_CANCELLED } StepStatus;
 typedef enum { COMMAND_NONE, COMMAND_START, COMMAND_PAUSE, COMMAND_RESUME, COMMAND_STOP } CommandKind;
 
-const char *run_status_name(RunStatus status);   /* "SCHEDULED" ... */
+const char *run_status_name(RunStatus status); /* "SCHEDULED" ... */
 const char *step_status_name(StepStatus status);
-const char *command_name(CommandKind command);   /* "START" "PAUSE" "RESUME" "STOP" */
+const char *command_name(CommandKind command); /* "START" "PAUSE" "RESUME" "STOP" */
 bool run_status_parse(const char *text, RunStatus *ret_status);
 bool step_status_parse(const char *text, StepStatus *ret_status);
 bool run_status_is_terminal(RunStatus status);
@@ -43,7 +43,7 @@ typedef struct {
 
 typedef struct {
     EventType type;
-    int64_t seq;       /* 1, 2, 3 ... within the run */
+    int64_t seq; /* 1, 2, 3 ... within the run */
     Id run_id, flow_id;
     int64_t timestamp; /* of the fact: the engine's for statuses, ours for the rest; milliseconds */
 

@@ -54,7 +54,7 @@ typedef struct {
     int64_t attempt; /* 0 when absent: the current one */
     char *error;
     char *outputs_json;
-    Id engine_id; /* STATUS_ENGINE */
+    Id engine_id;  /* STATUS_ENGINE */
     Origin origin; /* filled by the consumer, not part of the text */
 } StatusMessage;
 

@@ -308,6 +308,14 @@ static void abandon_all(Engine *engine)
     }
 }
 
+/* What has ended already is said, so that nobody does it again; nothing new begins. */
+static void report_last_endings(Engine *engine)
+{
+    engine->port.max_parallel_steps = 0;
+    take_endings(engine, SIZE_MAX);
+    flush(engine);
+}
+
 static void engine_main(void *arg)
 {
     Engine *engine = arg;
@@ -322,6 +330,7 @@ static void engine_main(void *arg)
         show_load(engine); /* first: who has seen a run's last status sees a load without it */
         flush(engine);
     }
+    report_last_endings(engine);
     abandon_all(engine);
     show_load(engine);
 }

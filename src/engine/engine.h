@@ -19,8 +19,9 @@ typedef struct {
 /* Starts the threads and announces the engine on execution.status (ENGINE_STATUS). */
 MUST_CHECK Engine *engine_start(Bus *bus, const Clock *clock, const EngineOptions *options, GError **error);
 
-/* Abandons what runs without a word (the service hands it over) and joins the threads. NULL is fine.
- * bus_shutdown() must have been called, so that nothing blocks. */
+/* Says what has ended, abandons the rest without a word (the service hands it over) and joins the threads. Its statuses
+ * need somebody who takes them in; when nobody does it gives up within a second or so, at once after bus_shutdown().
+ * NULL is fine. */
 void engine_stop(Engine *engine);
 
 typedef struct {

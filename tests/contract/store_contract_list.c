@@ -57,7 +57,7 @@ static bool is_wanted(const SampleRun *run, const ListQuery *query, const Id *st
     const char *label = query->label_name != NULL ? text_map_find(&run->labels, query->label_name) : NULL;
     return strcmp(run->row.owner.text, query->owner) == 0 &&
            (query->flow_id == NULL || strcmp(run->row.flow_id.text, query->flow_id) == 0) &&
-           (query->step_id == NULL || strcmp(run->row.flow_id.text, step_flow->text) == 0) &&
+           (query->step_id == NULL || (step_flow != NULL && strcmp(run->row.flow_id.text, step_flow->text) == 0)) &&
            (query->status == NULL || run->row.status == *query->status) &&
            (query->triggered_by == NULL || strcmp(run->row.triggered_by, query->triggered_by) == 0) &&
            (query->label_name == NULL ||

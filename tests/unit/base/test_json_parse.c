@@ -431,8 +431,7 @@ static void mutations_never_fool_us(void **state)
 {
     (void)state;
     static const char *const seeds[] = {
-        "{\"eventType\":\"STEP_STATUS\",\"runId\":\"018f\",\"attempt\":1,"
-        "\"outputs\":{\"a\":\"\\u00e9\\n\",\"b\":[1,2.5e3,-7]}}",
+        "{\"eventType\":\"STEP_STATUS\",\"attempt\":1,\"outputs\":{\"a\":\"\\u00e9\\n\",\"b\":[1,2.5e3,-7]}}",
         "[\"\\ud83d\\ude00\xf0\x9f\x98\x80\xc3\xa9\",true,false,null,[[],{}],1e308,12345678901234567,{\"\":\"\"}]",
         "{\"a\":[{\"b\":1,\"c\":2},{\"b\":1}],\"d\":{\"a\":{\"a\":{}}},\"e\":\"\\\\\\\"\\/\\t\",\"f\":0.001}",
     };
