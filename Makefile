@@ -29,7 +29,7 @@ check:
 bench:
 	@tools/install-packages build bench
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet flowops bench_preload bench_bare_sqlite bench_streams
+	@ninja -C $(BUILD) --quiet flowops bench/bench_preload bench/bench_bare_sqlite bench/bench_streams
 	@PATH="$$PATH:/usr/sbin" bench/run $(BUILD)
 
 clean:
