@@ -44,6 +44,12 @@ static void encode_progress(const Run *run, JsonWriter *writer)
         json_end_array(writer);
 }
 
+/* No step is to begin behind a START when a pause or a stop is on its way after it. */
+static bool is_to_be_held(const Run *run)
+{
+    return run->status == RUN_PAUSED || run->pending.command == COMMAND_PAUSE || run->pending.command == COMMAND_STOP;
+}
+
 void command_message_encode(const Run *run, const Flow *flow, CommandKind command, const Id *command_id,
                             int64_t timestamp, int64_t event_seq, GString *out)
 {
@@ -61,7 +67,7 @@ void command_message_encode(const Run *run, const Flow *flow, CommandKind comman
     json_put_int(&writer, "seq", event_seq);
     if (command == COMMAND_START) {
         json_put_int(&writer, "generation", run->generation);
-        json_put_string(&writer, "desired", run->status == RUN_PAUSED ? "PAUSED" : "RUN");
+        json_put_string(&writer, "desired", is_to_be_held(run) ? "PAUSED" : "RUN");
         text_map_encode(&run->inputs, &writer, "inputs");
         json_put_raw(&writer, "steps", flow->steps_json, flow->steps_json_size);
         encode_progress(run, &writer);

@@ -33,8 +33,8 @@ typedef struct {
 } CommandMessage;
 
 /* Writes the message of a command event. START (of a creation or a hand-over) takes the definition, and from the run
- * what the engine needs to go on: inputs, generation, desired, progress (steps that are not PENDING; left out while
- * there is none). `event_seq` is the seq of the event that ordered it. flow is NULL for the other commands. */
+ * what the engine needs to go on: inputs, generation, desired (PAUSED also while a pause or a stop is pending: it follows,
+ * and no step is to begin before it), progress (steps that are not PENDING; left out while there is none). `event_seq` is the seq of the event that ordered it. flow is NULL for the other commands. */
 void command_message_encode(const Run *run, const Flow *flow, CommandKind command, const Id *command_id,
                             int64_t timestamp, int64_t event_seq, GString *out);
 MUST_CHECK CommandMessage *command_message_decode(const char *json, size_t size, GError **error);

@@ -98,7 +98,7 @@ void run_advance(EngineRun *run)
     } else if (run->mode == MODE_PAUSING) {
         run->mode = MODE_PAUSED;
         publish_flow(run, RUN_PAUSED, NULL);
-    } else if (run->mode == MODE_RUNNING && run->n_retry_waiting == 0) {
+    } else if (run->mode == MODE_RUNNING && run->n_ready == 0 && run->n_retry_waiting == 0) {
         /* Validation keeps cycles out of flows; a definition that never saw it must not leave a run hanging. */
         end(run, RUN_FAILED, "the remaining steps wait for each other");
     }
@@ -164,6 +164,16 @@ static void ready_roots(EngineRun *run)
     }
 }
 
+/* Steps are cancelled when a run fails, which its failed step tells of, or when it is stopped: then the engine before us
+ * was lost in the middle of it, and the stop is finished. */
+static bool has_cancelled_step(const EngineRun *run)
+{
+    for (size_t i = 0; i < run->definition->n_steps; i++)
+        if (run->nodes[i].state == NODE_CANCELLED)
+            return true;
+    return false;
+}
+
 EngineRun *engine_run_new(CommandMessage *start, const RunPort *port)
 {
     g_assert(start->command == COMMAND_START);
@@ -187,6 +197,10 @@ EngineRun *engine_run_new(CommandMessage *start, const RunPort *port)
         return run;
     }
     run_apply_progress(run, start->progress, start->n_progress);
+    if (run->failure == NULL && has_cancelled_step(run)) {
+        end(run, RUN_STOPPED, NULL);
+        return run;
+    }
     ready_roots(run);
     run_follow_progress(run);
     run_advance(run);

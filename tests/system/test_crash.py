@@ -220,7 +220,10 @@ def test_a_clean_end_repeats_no_finished_step(make_server):
     """What the engine had reported when SIGTERM came is in the journal before the process ends."""
     server = make_server(ENGINE="off").start()
     api = Client(server)
-    flow_id = api.create_flow([step() for _ in range(20)])
+    ids = [new_id() for _ in range(20)]
+    chain = [step(step_id=own, inputs={"x": f"${{{before}.x}}" if before else "1"})
+             for before, own in zip([None] + ids, ids)]
+    flow_id = api.create_flow(chain)
     runs = in_threads(lambda _: api.start(flow_id), range(400))
     server.stop()
     server.settings["ENGINE"] = "on"
@@ -234,7 +237,23 @@ def test_a_clean_end_repeats_no_finished_step(make_server):
     for run_id in runs:
         events = api.events(run_id)
         handed_over += sum(event["eventType"] == "RUN_HANDED_OVER" for event in events) > 1
-        # an echo ends as soon as it has begun, so what was begun was finished
+        # one after the other, and an echo ends as soon as it has begun: what was begun was finished
         assert [event["attempt"] for event in events if event["eventType"] == "STEP_STATUS"] == [1] * 40
     assert handed_over > 0, "the end came too late to catch a run on its way"
+    server.stop()
+
+
+def test_no_step_begins_behind_a_stop_that_came_before_the_engine(make_server):
+    server = make_server(ENGINE="off").start()
+    api = Client(server)
+    flow_id = api.create_flow([step()])
+    runs = [api.start(flow_id) for _ in range(20)]
+    for run_id in runs:
+        assert api.command(run_id, "stop").status_code == 202
+    server.stop()
+    server.settings["ENGINE"] = "on"
+    server.start()
+    for run_id in runs:
+        detail = api.wait_end(run_id)
+        assert (detail["status"], detail["steps"][0]["status"]) == ("STOPPED", "CANCELLED")
     server.stop()

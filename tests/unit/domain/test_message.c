@@ -403,6 +403,28 @@ static void test_a_hand_over_carries_how_far_the_run_is(void **state)
 }
 
 /* Rules, "Sizes": 1,000 steps with the largest definition and outputs, and what a bus takes. */
+static void test_a_start_holds_the_run_while_a_pause_or_stop_is_behind_it(void **state)
+{
+    (void)state;
+    static const struct {
+        CommandKind command;
+        const char *desired;
+    } cases[] = {{COMMAND_PAUSE, "\"desired\":\"PAUSED\""},
+                 {COMMAND_STOP, "\"desired\":\"PAUSED\""},
+                 {COMMAND_NONE, "\"desired\":\"RUN\""}};
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autoptr(Run) run = fixture_run();
+        if (cases[i].command != COMMAND_NONE)
+            assert_int_equal(fixture_command(run, cases[i].command, T0 + 1), DECISION_APPEND);
+        Flow flow = {.steps_json = STEPS_JSON, .steps_json_size = strlen(STEPS_JSON)};
+        GString *out = g_string_new(NULL);
+        Id command_id = fixture_id(COMMAND_ID);
+        command_message_encode(run, &flow, COMMAND_START, &command_id, T0, 1, out);
+        assert_non_null(strstr(out->str, cases[i].desired));
+        g_string_free(out, TRUE);
+    }
+}
+
 static void test_the_largest_start_fits_the_bus(void **state)
 {
     (void)state;
@@ -485,6 +507,7 @@ int main(void)
         cmocka_unit_test(test_a_pause_is_written_and_read),
         cmocka_unit_test(test_a_first_start_splices_the_definition),
         cmocka_unit_test(test_a_hand_over_carries_how_far_the_run_is),
+        cmocka_unit_test(test_a_start_holds_the_run_while_a_pause_or_stop_is_behind_it),
         cmocka_unit_test(test_the_largest_start_fits_the_bus),
         cmocka_unit_test(test_a_start_of_the_old_service),
         cmocka_unit_test(test_what_a_command_is_refused_for),

@@ -309,6 +309,17 @@ static void test_nothing_new_starts_once_a_step_failed(void **state)
                             "FLOW FAILED (step @a failed: boom)\n");
 }
 
+/* As when the engine ends: what runs may finish, nothing else is said. */
+static void test_a_run_that_may_start_nothing_waits(void **state)
+{
+    Harness *harness = *state;
+    harness_start(harness, "[" ECHO("a") "," ECHO_WITH("b", IN("${@a.k}")) "]", NULL);
+    harness_forget(harness);
+    harness->port.max_parallel_steps = 0;
+    harness_done(harness, 'a', "{\"k\":\"v\"}");
+    harness_expect(harness, "a COMPLETED 1 {\"k\":\"v\"}\n");
+}
+
 static void test_the_first_failure_names_the_runs_error(void **state)
 {
     harness_start(*state, "[" ECHO("a") "," ECHO("b") "]", NULL);
@@ -454,6 +465,7 @@ int main(void)
         TEST(test_a_reference_into_a_branch_not_taken_skips),
         TEST(test_a_failed_step_fails_the_run_once_the_others_ended),
         TEST(test_nothing_new_starts_once_a_step_failed),
+        TEST(test_a_run_that_may_start_nothing_waits),
         TEST(test_the_first_failure_names_the_runs_error),
         TEST(test_an_unknown_plugin_fails_its_step),
         TEST(test_a_long_error_is_cut_at_a_character),

@@ -94,10 +94,10 @@ static void test_skipped_steps_skip_what_was_not_told(void **state)
     harness_expect(*state, "FLOW RUNNING\nb SKIPPED 1\nc SKIPPED 1\nFLOW COMPLETED\n");
 }
 
-static void test_cancelled_counts_as_skipped(void **state)
+static void test_a_stop_that_was_cut_short_is_finished(void **state)
 {
     harness_start(*state, CHAIN, PROGRESS(STEP("a", "CANCELLED", 1, "")));
-    harness_expect(*state, "FLOW RUNNING\nb SKIPPED 1\nc SKIPPED 1\nFLOW COMPLETED\n");
+    harness_expect(*state, "FLOW RUNNING\nb CANCELLED 1\nc CANCELLED 1\nFLOW STOPPED\n");
 }
 
 static void test_all_was_done_but_the_last_word(void **state)
@@ -196,7 +196,7 @@ int main(void)
         TEST(test_a_failed_step_with_attempts_left_goes_on),
         TEST(test_a_failed_step_without_attempts_left_fails_the_run),
         TEST(test_skipped_steps_skip_what_was_not_told),
-        TEST(test_cancelled_counts_as_skipped),
+        TEST(test_a_stop_that_was_cut_short_is_finished),
         TEST(test_all_was_done_but_the_last_word),
         TEST(test_a_paused_run_stays_paused),
         TEST(test_a_paused_run_with_a_step_cut_short),
