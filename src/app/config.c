@@ -35,7 +35,7 @@ static const Setting SETTINGS[] = {
     NUMBER("ENGINE_MAX_PARALLEL_STEPS", max_parallel_steps, "64", 1, 1000, "steps of one run that run at once"),
     NUMBER("MAX_OPEN_RUNS", max_open_runs, "100000", 1, 100000000, "unfinished runs; a start beyond them gets 503"),
     NUMBER("HTTP_LOOPS", http_loops, "0", 0, 64, "HTTP event loops; 0: one for every two processors"),
-    NUMBER("STORE_READERS", store_readers, "2", 1, 64, "threads that read the store"),
+    NUMBER("STORE_READERS", store_readers, "2", 1, 8, "threads that read the store"),
     NUMBER("CACHE_BYTES", cache_bytes, "33554432", 65536, 68719476736, "memory for recently used runs"),
     NUMBER("COMMAND_RESEND_SECONDS", command_resend_seconds, "30", 1, 86400, "an unanswered command is sent again"),
     TEXT("LOG_LEVEL", log_level, "info", "debug, info, warning or error"),

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/thread.h"
 #include "bus/bus.h"
@@ -136,18 +137,36 @@ static void stop_all(App *app)
     clock_free(app->clock);
 }
 
+/* How somebody on this machine reaches the server: an address that stands for all of them is no place to go to. */
+static char *base_url(const App *app, const Config *config)
+{
+    const char *address = config->listen_addr;
+    if (strcmp(address, "0.0.0.0") == 0)
+        address = "127.0.0.1";
+    else if (strcmp(address, "::") == 0)
+        address = "::1";
+    bool is_v6 = strchr(address, ':') != NULL;
+    return g_strdup_printf("http://%s%s%s:%u", is_v6 ? "[" : "", address, is_v6 ? "]" : "",
+                           http_server_port(app->server));
+}
+
 static void print_welcome(const App *app, const Config *config)
 {
-    bool is_v6 = strchr(config->listen_addr, ':') != NULL;
-    g_autofree char *base = g_strdup_printf("http://%s%s%s:%u", is_v6 ? "[" : "", config->listen_addr, is_v6 ? "]" : "",
-                                            http_server_port(app->server));
+    g_autofree char *base = base_url(app, config);
+    const char *identity = !config->is_gateway              ? ""
+                           : config->gateway_secret == NULL ? " -H \"X-User-Id: " LOCAL_USER "\""
+                                                            : " -H \"X-User-Id: " LOCAL_USER
+                                                              "\" -H \"X-Gateway-Secret: $GATEWAY_SECRET\"";
     printf(
-        "FlowOps Execution Service on %s\n"
+        "FlowOps Execution Service on %s (process %d)\n"
         "data in %s\n"
-        "try: curl -s %s/api/executions/flows -H 'Content-Type: application/json' "
-        "-d '{\"name\":\"hello\",\"steps\":[{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"hi\"}}]}'\n",
-        base, config->data_dir, base);
+        "try: curl -s %s/api/executions/flows%s -H 'Content-Type: application/json' "
+        "-d '{\"name\":\"hello\",\"steps\":[{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"hi\"}}]}'\n"
+        "then POST .../flows/{id}/start, and watch GET .../stream/{runId}\n",
+        base, (int)getpid(), config->data_dir, base, identity);
     fflush(stdout);
+    if (config->is_gateway && config->gateway_secret == NULL)
+        log_event(LOG_WARNING, "GATEWAY_SECRET is not set: whoever reaches the port may be any user", NULL);
     log_event(LOG_INFO, "ready", "address", base, "dataDir", config->data_dir, NULL);
 }
 
