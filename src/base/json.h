@@ -17,9 +17,9 @@ typedef enum { JSON_NULL, JSON_BOOL, JSON_INT, JSON_DOUBLE, JSON_STRING, JSON_AR
 
 /* Refuses, with "line L, column C: what" (columns count bytes from 1): anything RFC 8259 does, text after the value,
  * duplicate names in an object, U+0000 written or escaped, invalid UTF-8, unpaired surrogate escapes, nesting
- * deeper than max_depth (arrays and objects), more than 131072 of them, a byte order mark, numbers outside double,
- * integers outside int64 when written as an integer. An empty text is INVALID. *ret_value may be NULL on success: the
- * text was "null". */
+ * deeper than max_depth (arrays and objects), more than 131072 of them, a byte order mark, numbers outside double.
+ * A whole number outside int64 is a JSON_DOUBLE that prints as it was written. An empty text is INVALID. *ret_value may be
+ * NULL on success: the text was "null". */
 MUST_CHECK bool json_parse(const char *text, size_t size, int max_depth, JsonValue **ret_value, GError **error);
 void json_free(JsonValue *value);
 

@@ -244,6 +244,10 @@ static bool skip_digits(Parser *parser)
     return parser->at > start || fault_expected(parser, "a digit");
 }
 
+static bool make_double(Parser *parser, const char *start, JsonValue **ret_value);
+
+/* One that int64 cannot hold becomes a number that keeps its text: whoever only passes it on loses nothing, and whoever
+ * wants an integer sees that it is none. */
 static bool make_integer(Parser *parser, const char *start, JsonValue **ret_value)
 {
     bool is_negative = *start == '-';
@@ -252,7 +256,7 @@ static bool make_integer(Parser *parser, const char *start, JsonValue **ret_valu
         int digit = *at - '0';
         if (__builtin_mul_overflow(value, 10, &value) ||
             __builtin_add_overflow(value, is_negative ? -digit : digit, &value))
-            return fault(parser, start, "integer out of range");
+            return make_double(parser, start, ret_value);
     }
     *ret_value = made(json_object_new_int64(value));
     return true;

@@ -57,7 +57,7 @@ static const char *with_article(JsonType type)
     case JSON_INT:
         return "an integer";
     case JSON_DOUBLE:
-        return "a number with a fraction";
+        return "a number with a fraction, an exponent or too many digits";
     case JSON_STRING:
         return "a string";
     case JSON_ARRAY:

@@ -36,6 +36,8 @@ static void encode_progress(const Run *run, JsonWriter *writer)
         json_put_string_n(writer, "stepId", step->step_id.text, ID_TEXT_SIZE - 1);
         json_put_string(writer, "status", step_status_name(step->status));
         json_put_int(writer, "attempt", step->attempt);
+        if (step->status == STEP_RUNNING || step->status == STEP_FAILED)
+            json_put_int(writer, "failures", step->n_failures);
         if (step->outputs_json != NULL)
             put_json(writer, "outputs", step->outputs_json);
         json_end_object(writer);
@@ -148,6 +150,7 @@ static bool decode_progress(const JsonValue *object, CommandMessage *message, GE
         const JsonValue *item = json_array_at(array, i);
         StepProgress *progress = &message->progress[i];
         progress->attempt = 1;
+        progress->n_failures = -1;
         if (json_type(item) != JSON_OBJECT) {
             g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "progress must hold objects");
             return false;
@@ -155,6 +158,7 @@ static bool decode_progress(const JsonValue *object, CommandMessage *message, GE
         if (!member_get_id(item, "stepId", MEMBER_REQUIRED, &progress->step_id, error) ||
             !decode_step_status(item, &progress->status, error) ||
             !member_get_int(item, "attempt", MEMBER_OPTIONAL, 0, G_MAXINT64, &progress->attempt, error) ||
+            !member_get_int(item, "failures", MEMBER_OPTIONAL, 0, G_MAXINT64, &progress->n_failures, error) ||
             !decode_outputs(item, &progress->outputs_json, error)) {
             g_prefix_error(error, "progress[%zu]: ", i);
             return false;

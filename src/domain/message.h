@@ -11,6 +11,7 @@ typedef struct {
     Id step_id;
     StepStatus status;
     int64_t attempt;
+    int64_t n_failures; /* of the attempts so far (RUNNING and FAILED steps); -1 when the sender does not say */
     char *outputs_json; /* NULL: none */
 } StepProgress;
 

@@ -209,9 +209,9 @@ size_t run_encode_detail(const Run *run, GString *out)
     encode_pending(&run->pending, &writer);
     json_put_int(&writer, "flowVersion", run->flow_version);
     text_map_encode(&run->labels, &writer, "labels");
+    size_t summary_size = out->len - begin;
     text_map_encode(&run->inputs, &writer, "inputs");
     json_put_int(&writer, "generation", run->generation);
-    size_t summary_size = out->len - begin;
     encode_outputs(run, &writer);
     json_begin_array(&writer, "steps");
     for (size_t i = 0; i < run->n_steps; i++)

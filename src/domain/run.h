@@ -14,7 +14,8 @@
 typedef struct {
     Id step_id;
     StepStatus status;
-    int64_t attempt; /* 0 before the first */
+    int64_t attempt;    /* 0 before the first */
+    int64_t n_failures; /* attempts that failed; those that were lost with their engine are none */
     char *error;
     int64_t started_at, completed_at; /* of the current attempt; INSTANT_NONE before */
     char *outputs_json;
@@ -82,7 +83,7 @@ bool command_is_answered_by(CommandKind command, RunStatus status);
  * to input. */
 MUST_CHECK bool run_fold(Run *run, const Event *event, GError **error);
 
-/* Appends the contract's run detail. `outputs` and `steps` come last: the first *returned* bytes of what was appended,
+/* Appends the contract's run detail. What a summary has not (`inputs generation outputs steps`) comes last: the first *returned* bytes of what was appended,
  * plus "}", are the run summary (so a store keeps one text for both). */
 size_t run_encode_detail(const Run *run, GString *out);
 

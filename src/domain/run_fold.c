@@ -111,6 +111,15 @@ static size_t text_size(const char *text)
     return text != NULL ? strlen(text) : 0;
 }
 
+/* Told as FAILED, or as RUNNING of the next attempt with what failed as its error. */
+static bool is_failure(const StepState *step, const Event *event)
+{
+    if (event->step_status == STEP_FAILED)
+        return true;
+    return event->step_status == STEP_RUNNING && event->attempt > MAX(step->attempt, 1) && event->error != NULL &&
+           step->status != STEP_FAILED;
+}
+
 static void fold_step_status(Run *run, const Event *event)
 {
     StepState *step = run_find_step(run, event->step_id.text);
@@ -121,6 +130,8 @@ static void fold_step_status(Run *run, const Event *event)
     else if (!was_open && is_open)
         run->n_open_steps++;
 
+    if (is_failure(step, event))
+        step->n_failures++;
     if (event->attempt != step->attempt)
         step->started_at = step->completed_at = INSTANT_NONE;
     step->attempt = event->attempt;

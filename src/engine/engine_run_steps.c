@@ -323,8 +323,8 @@ void run_start_ready(EngineRun *run)
 
 /* ---- hand-over ---- */
 
-/* The engine before us told of this step. Attempts it lost count as attempts, not as failures; of those before them it is
- * not known, so they count as failed: retries end in any case. */
+/* The engine before us told of this step. Attempts that were lost with their engine are attempts, not failures; where the
+ * sender does not say how many failed, all but the lost one count: retries end in any case. */
 static void apply_step(EngineRun *run, size_t index, StepProgress *progress)
 {
     Node *node = &run->nodes[index];
@@ -335,11 +335,11 @@ static void apply_step(EngineRun *run, size_t index, StepProgress *progress)
         node->attempt = 0;
         break;
     case STEP_RUNNING:
-        node->n_failures = node->attempt - 1;
+        node->n_failures = progress->n_failures >= 0 ? progress->n_failures : node->attempt - 1;
         become_ready(run, index);
         break;
     case STEP_FAILED:
-        node->n_failures = node->attempt;
+        node->n_failures = progress->n_failures >= 0 ? progress->n_failures : node->attempt;
         if (node->n_failures <= plan->step->config.retry_count) {
             become_ready(run, index);
             break;

@@ -168,7 +168,7 @@ static bool entity_is_wanted(const ApiRequest *request, int64_t tag, const HttpH
         return false;
     }
     if (matches)
-        api_reply_empty(request, 304, etag, 1);
+        api_reply_empty(request, 304, (HttpHeader[]){*etag, {"Cache-Control", CACHE_RULE}}, 2);
     return !matches;
 }
 

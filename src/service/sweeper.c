@@ -124,14 +124,15 @@ void sweeper_main(void *arg)
     bell_init(&sweeper.latch);
     while (bell_wait(&service->sweeper_bell, SWEEP_MS)) {
         probe_store(service);
+        /* Looking for them walks all open runs, so only when there may be some. Before the hand-over, so
+         * that no step of theirs begins. */
+        if (atomic_exchange(&service->may_have_runs_to_stop, false) && !sweep(&sweeper, list_runs_to_stop, ITEM_STOP))
+            atomic_store(&service->may_have_runs_to_stop, true);
         if (service->options.has_engine && atomic_load(&service->is_engine_announced)) {
             hand_over_left_over(&sweeper);
             if (!sweeper.is_outbox_clean && sweeper.n_handed_over == service->left_over->len)
                 clean_outbox(&sweeper);
         }
-        /* Looking for them walks all open runs, so only when there may be some. */
-        if (atomic_exchange(&service->may_have_runs_to_stop, false) && !sweep(&sweeper, list_runs_to_stop, ITEM_STOP))
-            atomic_store(&service->may_have_runs_to_stop, true);
         sweep(&sweeper, list_runs_to_settle, ITEM_SETTLE);
     }
     bell_done(&sweeper.latch);

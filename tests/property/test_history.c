@@ -158,7 +158,7 @@ static GString *detail_of(const Run *run)
 {
     GString *text = g_string_new(NULL);
     size_t summary_size = run_encode_detail(run, text);
-    g_assert(summary_size < text->len && memcmp(text->str + summary_size, ",\"outputs\"", 10) == 0);
+    g_assert(summary_size < text->len && memcmp(text->str + summary_size, ",\"inputs\"", 9) == 0);
     return text;
 }
 

@@ -275,7 +275,7 @@ def test_a_body_that_is_no_object(api, body):
         (b'{"name": "a"', 1, None),
         (b"[" * 10000, 1, None),
         (b'{"name": 1e999}', 1, None),
-        (b'{"name": "a", "x": 99999999999999999999999}', 1, None),
+        (b'{"name": "a", "x": 1e999}', 1, None),
         (b"\xef\xbb\xbf{}", 1, None),
         (b"", None, None),
     ],

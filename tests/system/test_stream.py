@@ -108,7 +108,7 @@ def test_beyond_the_end_of_a_running_run_is_the_end(api):
         assert frames[0].id == 4
 
 
-@pytest.mark.parametrize("value", ["x", "-1", "1.5", "99999999999999999999999"])
+@pytest.mark.parametrize("value", ["x", "-1", "1.5"])
 def test_an_id_that_is_none(api, value):
     run_id = api.run([step()])["id"]
     with api.stream(run_id, params=f"?from={value}") as stream:

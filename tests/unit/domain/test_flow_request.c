@@ -215,7 +215,7 @@ static void faults_of_a_flow(void **state)
         {"{'name':''}", "name: must not be blank ['']"},
         {"{'name':' \\t\\u00a0\\u2003'}", "name: must not be blank [' \\t\xc2\xa0\xe2\x80\x83']"},
         {"{'name':5}", "name: must be a string, not an integer [5]"},
-        {"{'name':1.5}", "name: must be a string, not a number with a fraction [1.5]"},
+        {"{'name':1.5}", "name: must be a string, not a number with a fraction, an exponent or too many digits [1.5]"},
         {"{'name':true}", "name: must be a string, not a boolean [true]"},
         {"{'name':['a']}", "name: must be a string, not an array [['a']]"},
         {"{'name':'n','description':{}}", "description: must be a string, not an object [{}]"},
@@ -283,7 +283,7 @@ static void faults_of_steps(void **state)
         {"{" OK_STEP ",'config':{'timeoutMs':9223372036854775807,'retryCount':'3','retryDelayMs':1.5}}",
          "steps[0].config.timeoutMs: must be from 0 to 86400000 [9223372036854775807]\n"
          "steps[0].config.retryCount: must be an integer, not a string ['3']\n"
-         "steps[0].config.retryDelayMs: must be an integer, not a number with a fraction [1.5]"},
+         "steps[0].config.retryDelayMs: must be an integer, not a number with a fraction, an exponent or too many digits [1.5]"},
         {"{" OK_STEP ",'branches':[{}]}", "steps[0].branches: only a DECISION has branches"},
         {"{" OK_STEP ",'branches':{}}", "steps[0].branches: must be an array, not an object [{}]"},
         {"{" OK_STEP ",'children':[{'type':'ACTION'}]}", "steps[0].children[0].pluginId: is required for an ACTION"},

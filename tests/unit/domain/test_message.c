@@ -388,15 +388,18 @@ static void test_a_hand_over_carries_how_far_the_run_is(void **state)
     Id command_id = fixture_id(COMMAND_ID);
     command_message_encode(run, &flow, COMMAND_START, &command_id, T0 + 50, run->seq, out);
     assert_non_null(strstr(out->str, "\"generation\":2,\"desired\":\"PAUSED\","));
-    assert_true(g_str_has_suffix(out->str, ",\"progress\":[{\"stepId\":\"" STEP_A
-                                           "\",\"status\":\"COMPLETED\",\"attempt\":2,\"outputs\":{\"x\":\"1\"}},"
-                                           "{\"stepId\":\"" STEP_C "\",\"status\":\"RUNNING\",\"attempt\":1}]}"));
+    assert_true(g_str_has_suffix(out->str,
+                                 ",\"progress\":[{\"stepId\":\"" STEP_A
+                                 "\",\"status\":\"COMPLETED\",\"attempt\":2,\"outputs\":{\"x\":\"1\"}},"
+                                 "{\"stepId\":\"" STEP_C "\",\"status\":\"RUNNING\",\"attempt\":1,\"failures\":0}]}"));
     g_autoptr(CommandMessage) message = command_of(out->str);
     assert_true(message->is_paused);
     assert_int_equal(message->generation, 2);
     assert_int_equal(message->n_progress, 2);
     assert_string_equal(message->progress[0].outputs_json, "{\"x\":\"1\"}");
     assert_int_equal(message->progress[0].attempt, 2);
+    assert_int_equal(message->progress[0].n_failures, -1);
+    assert_int_equal(message->progress[1].n_failures, 0);
     assert_int_equal(message->progress[1].status, STEP_RUNNING);
     assert_null(message->progress[1].outputs_json);
     g_string_free(out, TRUE);

@@ -20,9 +20,9 @@ static void test_the_detail_of_a_new_run(void **state)
         "{\"id\":\"" RUN_ID "\",\"flowId\":\"" FLOW_ID "\",\"triggeredBy\":\"system\",\"status\":\"PENDING\","
         "\"error\":null,\"startedAt\":null,\"completedAt\":null,\"createdAt\":\"2026-01-31T09:00:00.000Z\","
         "\"updatedAt\":\"2026-01-31T09:00:00.000Z\",\"seq\":1,\"pendingCommand\":{\"command\":\"START\",\"commandId\":\"" COMMAND_ID
-        "\",\"requestedAt\":\"2026-01-31T09:00:00.000Z\"},\"flowVersion\":4,\"labels\":{\"team\":\"blue\"},"
-        "\"inputs\":{\"who\":\"world\"},\"generation\":1";
-    assert_string_equal(out->str + summary_size, ",\"outputs\":null,\"steps\":[]}");
+        "\",\"requestedAt\":\"2026-01-31T09:00:00.000Z\"},\"flowVersion\":4,\"labels\":{\"team\":\"blue\"}";
+    assert_string_equal(out->str + summary_size,
+                        ",\"inputs\":{\"who\":\"world\"},\"generation\":1,\"outputs\":null,\"steps\":[]}");
     g_string_truncate(out, summary_size);
     assert_string_equal(out->str, summary);
     g_string_free(out, TRUE);
@@ -46,15 +46,15 @@ static void test_the_detail_of_a_finished_run(void **state)
     fixture_flow(run, RUN_FAILED, T0 + 42);
     GString *out = g_string_new("before");
     size_t summary_size = run_encode_detail(run, out);
-    assert_string_equal(out->str + strlen("before") + summary_size,
-                        ",\"outputs\":{\"" STEP_A "\":{\"x\":\"1\"}},\"steps\":["
-                        "{\"stepId\":\"" STEP_A
-                        "\",\"status\":\"COMPLETED\",\"error\":null,\"startedAt\":\"2026-01-31T09:00:00.020Z\","
-                        "\"completedAt\":\"2026-01-31T09:00:00.030Z\",\"attempt\":1,\"outputs\":{\"x\":\"1\"}},"
-                        "{\"stepId\":\"" STEP_B "\",\"status\":\"FAILED\",\"error\":\"no\",\"startedAt\":null,"
-                        "\"completedAt\":\"2026-01-31T09:00:00.040Z\",\"attempt\":1,\"outputs\":{\"code\":7}},"
-                        "{\"stepId\":\"" STEP_C "\",\"status\":\"SKIPPED\",\"error\":null,\"startedAt\":null,"
-                        "\"completedAt\":\"2026-01-31T09:00:00.041Z\",\"attempt\":1,\"outputs\":null}]}");
+    assert_string_equal(
+        out->str + strlen("before") + summary_size,
+        ",\"inputs\":{\"who\":\"world\"},\"generation\":1,\"outputs\":{\"" STEP_A "\":{\"x\":\"1\"}},\"steps\":["
+        "{\"stepId\":\"" STEP_A "\",\"status\":\"COMPLETED\",\"error\":null,\"startedAt\":\"2026-01-31T09:00:00.020Z\","
+        "\"completedAt\":\"2026-01-31T09:00:00.030Z\",\"attempt\":1,\"outputs\":{\"x\":\"1\"}},"
+        "{\"stepId\":\"" STEP_B "\",\"status\":\"FAILED\",\"error\":\"no\",\"startedAt\":null,"
+        "\"completedAt\":\"2026-01-31T09:00:00.040Z\",\"attempt\":1,\"outputs\":{\"code\":7}},"
+        "{\"stepId\":\"" STEP_C "\",\"status\":\"SKIPPED\",\"error\":null,\"startedAt\":null,"
+        "\"completedAt\":\"2026-01-31T09:00:00.041Z\",\"attempt\":1,\"outputs\":null}]}");
     assert_non_null(strstr(out->str, "\"status\":\"FAILED\",\"error\":null,\"startedAt\":\"2026-01-31T09:00:00.010Z\","
                                      "\"completedAt\":\"2026-01-31T09:00:00.042Z\""));
     assert_non_null(strstr(out->str, "\"pendingCommand\":null"));
@@ -72,8 +72,34 @@ static void test_a_summary_is_its_prefix_and_a_brace(void **state)
     g_autoptr(JsonValue) summary = NULL;
     assert_true(json_parse(out->str, out->len, 8, &summary, NULL));
     assert_null(json_get(summary, "steps"));
-    assert_int_equal(json_object_size(summary), 15);
+    assert_null(json_get(summary, "inputs"));
+    assert_int_equal(json_object_size(summary), 13);
     g_string_free(out, TRUE);
+}
+
+/* FAILED is one; so is a RUNNING of the next attempt that says what failed. One without was lost with its engine. */
+static void test_failures_are_counted_not_attempts(void **state)
+{
+    (void)state;
+    g_autoptr(Run) run = fixture_run();
+    fixture_flow(run, RUN_RUNNING, T0 + 10);
+    char error[] = "boom";
+    static const struct {
+        StepStatus status;
+        int64_t attempt;
+        bool has_error;
+        int64_t n_failures;
+    } told[] = {
+        {STEP_RUNNING, 1, false, 0}, {STEP_RUNNING, 2, true, 1}, {STEP_RUNNING, 3, false, 1},
+        {STEP_FAILED, 3, true, 2},   {STEP_RUNNING, 4, true, 2}, {STEP_RUNNING, 5, true, 3},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(told); i++) {
+        StatusMessage message = fixture_step_status(STEP_A, told[i].status, T0 + 20 + (int64_t)i);
+        message.attempt = told[i].attempt;
+        message.error = told[i].has_error ? error : NULL;
+        assert_int_equal(fixture_take(run, &message), DECISION_APPEND);
+        assert_int_equal(run_find_step(run, STEP_A)->n_failures, told[i].n_failures);
+    }
 }
 
 static void test_every_step_is_found(void **state)
@@ -224,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_the_detail_of_a_new_run),
         cmocka_unit_test(test_the_detail_of_a_finished_run),
         cmocka_unit_test(test_a_summary_is_its_prefix_and_a_brace),
+        cmocka_unit_test(test_failures_are_counted_not_attempts),
         cmocka_unit_test(test_every_step_is_found),
         cmocka_unit_test(test_an_empty_state_is_copied_and_freed),
         cmocka_unit_test(test_a_copy_lives_on_its_own),

@@ -94,6 +94,19 @@ static void test_skipped_steps_skip_what_was_not_told(void **state)
     harness_expect(*state, "FLOW RUNNING\nb SKIPPED 1\nc SKIPPED 1\nFLOW COMPLETED\n");
 }
 
+static void test_attempts_that_were_lost_use_up_no_retry(void **state)
+{
+    Harness *harness = *state;
+    harness_start(harness, "[" ECHO_WITH("a", CONFIG("\"retryCount\":1,\"retryDelayMs\":0")) "]",
+                  PROGRESS(STEP("a", "RUNNING", 2, ",\"failures\":0")));
+    harness_forget(harness);
+    harness_failed(harness, 'a', "boom");
+    harness_advance(harness, 10);
+    harness_expect(harness, "a RUNNING 4 (boom)\n");
+    harness_failed(harness, 'a', "again");
+    harness_expect(harness, "a FAILED 4 (again)\nFLOW FAILED (step @a failed: again)\n");
+}
+
 static void test_a_stop_that_was_cut_short_is_finished(void **state)
 {
     harness_start(*state, CHAIN, PROGRESS(STEP("a", "CANCELLED", 1, "")));
@@ -196,6 +209,7 @@ int main(void)
         TEST(test_a_failed_step_with_attempts_left_goes_on),
         TEST(test_a_failed_step_without_attempts_left_fails_the_run),
         TEST(test_skipped_steps_skip_what_was_not_told),
+        TEST(test_attempts_that_were_lost_use_up_no_retry),
         TEST(test_a_stop_that_was_cut_short_is_finished),
         TEST(test_all_was_done_but_the_last_word),
         TEST(test_a_paused_run_stays_paused),
