@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/thread.h"
 #include "domain/message.h"
 #include "service/service.h"
 #include "store/store_fault.h"
@@ -17,6 +18,18 @@
 #define OWNER "11111111-1111-7111-8111-111111111111"
 #define STRANGER "22222222-2222-7222-8222-222222222222"
 #define LIMIT_MS 10000
+
+/* Looks again and again until the condition holds; fails when it does not within LIMIT_MS. */
+#define WAIT_UNTIL(rig, condition) \
+    do { \
+        Bell pause; \
+        int64_t deadline_ms = clock_monotonic_ms((rig)->clock) + LIMIT_MS; \
+        bell_init(&pause); \
+        while (!(condition) && clock_monotonic_ms((rig)->clock) < deadline_ms) \
+            bell_wait(&pause, 2); \
+        bell_done(&pause); \
+        assert_true(condition); \
+    } while (0)
 
 typedef struct {
     char *data_dir;

@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/thread.h"
-
 #define N_RUNS 12
 #define N_ROUNDS 400
 #define N_STEPS 4
@@ -85,17 +83,6 @@ static void take_commands(History *history)
         bus_message_free(messages[i]);
 }
 
-static void wait_until_taken_in(History *history)
-{
-    Bell pause;
-    bell_init(&pause);
-    int64_t deadline_ms = clock_monotonic_ms(history->rig->clock) + LIMIT_MS;
-    while (bus_load(history->rig->bus).n_statuses_queued > 0 && clock_monotonic_ms(history->rig->clock) < deadline_ms)
-        bell_wait(&pause, 2);
-    bell_done(&pause);
-    assert_int_equal(bus_load(history->rig->bus).n_statuses_queued, 0);
-}
-
 static Run *fold_stored(Store *store, const char *run_id)
 {
     g_autoptr(GError) error = NULL;
@@ -152,14 +139,14 @@ static void test_every_document_is_what_its_journal_folds_to(void **state)
         if (round % 16 == 0)
             take_commands(&history);
         if (round % 150 == 149) { /* and the next process goes on */
-            wait_until_taken_in(&history);
+            WAIT_UNTIL(history.rig, bus_load(history.rig->bus).n_statuses_queued == 0);
             rig_stop(history.rig);
             compare_all(&history);
             rig_start(history.rig);
             announce(history.rig);
         }
     }
-    wait_until_taken_in(&history);
+    WAIT_UNTIL(history.rig, bus_load(history.rig->bus).n_statuses_queued == 0);
     rig_stop(history.rig);
     compare_all(&history);
     rig_start(history.rig);

@@ -150,13 +150,7 @@ static void test_a_store_that_is_up_again_is_noticed_without_a_write(void **stat
     Id flow_id = create_flow(rig, 1), run_id;
     store_fault_set(rig->store, STORE_WRITE, FAULT_BEFORE_EFFECT, 1, 1);
     assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_UNAVAILABLE);
-    Bell pause;
-    bell_init(&pause);
-    for (int64_t deadline_ms = clock_monotonic_ms(rig->clock) + LIMIT_MS;
-         !service_health(rig->service).is_store_up && clock_monotonic_ms(rig->clock) < deadline_ms;)
-        bell_wait(&pause, 5);
-    bell_done(&pause);
-    assert_true(service_health(rig->service).is_store_up);
+    WAIT_UNTIL(rig, service_health(rig->service).is_store_up);
 }
 
 static void test_a_journal_is_folded_once_for_many_commands(void **state)
@@ -288,13 +282,7 @@ static void test_what_queues_shares_a_commit(void **state)
         assert_true(service_submit(rig->service, calls[i], &error));
     }
     store_fault_hold(rig->store, STORE_WRITE, false);
-    int64_t deadline_ms = clock_monotonic_ms(rig->clock) + LIMIT_MS;
-    Bell pause;
-    bell_init(&pause);
-    while (__atomic_load_n(&n_left, __ATOMIC_ACQUIRE) > 0 && clock_monotonic_ms(rig->clock) < deadline_ms)
-        bell_wait(&pause, 1);
-    bell_done(&pause);
-    assert_int_equal(__atomic_load_n(&n_left, __ATOMIC_ACQUIRE), 0);
+    WAIT_UNTIL(rig, __atomic_load_n(&n_left, __ATOMIC_ACQUIRE) == 0);
     for (size_t i = 0; i < G_N_ELEMENTS(calls); i++) {
         assert_int_equal(calls[i]->result, RESULT_OK);
         service_call_free(calls[i]);
@@ -359,6 +347,13 @@ static void test_a_flow_with_runs_is_deleted_only_by_force(void **state)
     assert_int_equal(start(rig, &flow_id, NULL, NULL, &another), RESULT_NOT_FOUND);
 }
 
+static bool is_outbox_empty(Rig *rig)
+{
+    OutboxEntry entry;
+    size_t n;
+    return store_read_outbox(rig->store, 0, 1, &entry, &n, NULL) && n == 0;
+}
+
 static void test_a_start_is_published_once_and_answered(void **state)
 {
     Rig *rig = *state;
@@ -375,13 +370,7 @@ static void test_a_start_is_published_once_and_answered(void **state)
     report_flow(rig, message, RUN_COMPLETED);
     wait_for(rig, &run_id, "\"status\":\"COMPLETED\"");
     assert_int_equal(service_health(rig->service).n_open_runs, 0);
-    OutboxEntry entry;
-    size_t n = 1;
-    g_autoptr(GError) error = NULL;
-    for (int64_t deadline_ms = clock_monotonic_ms(rig->clock) + LIMIT_MS;
-         n > 0 && clock_monotonic_ms(rig->clock) < deadline_ms;)
-        assert_true(store_read_outbox(rig->store, 0, 1, &entry, &n, &error));
-    assert_int_equal(n, 0);
+    WAIT_UNTIL(rig, is_outbox_empty(rig));
 }
 
 static void test_statuses_wait_out_a_store_that_is_down(void **state)
@@ -403,14 +392,8 @@ static void test_an_unknown_run_is_a_dead_letter(void **state)
     Rig *rig = *state;
     CommandMessage nobody = {.run_id = make_id(NULL), .flow_id = make_id(NULL), .generation = 1};
     report_flow(rig, &nobody, RUN_RUNNING);
-    Bell pause;
-    bell_init(&pause);
-    for (int64_t deadline_ms = clock_monotonic_ms(rig->clock) + LIMIT_MS;
-         service_health(rig->service).n_dead_letters == 0 && clock_monotonic_ms(rig->clock) < deadline_ms;)
-        bell_wait(&pause, 2);
-    bell_done(&pause);
+    WAIT_UNTIL(rig, bus_load(rig->bus).n_dead_letters == 1);
     assert_int_equal(service_health(rig->service).n_dead_letters, 1);
-    assert_int_equal(bus_load(rig->bus).n_dead_letters, 1);
 }
 
 static void test_left_over_runs_go_to_the_next_engine_with_their_pause(void **state)
