@@ -19,7 +19,7 @@ from pathlib import Path
 import requests
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BINARY = os.path.abspath(Path(os.environ.get("FLOWOPS_BINARY", ROOT / "build" / "flowops")))
+BINARY = Path(os.environ.get("FLOWOPS_BINARY", ROOT / "build" / "flowops")).resolve()
 BASE = "/api/executions"
 TERMINAL = {"COMPLETED", "FAILED", "STOPPED"}
 STEP_TERMINAL = {"COMPLETED", "FAILED", "SKIPPED", "CANCELLED"}
