@@ -238,6 +238,12 @@ class Client:
         return Stream(self, run_id, **kwargs)
 
 
+def list_order(entities):
+    """Ids of flows or runs as the contract orders lists: newest createdAt first, then by id."""
+    by_id = sorted(entities, key=lambda entity: entity["id"])
+    return [entity["id"] for entity in sorted(by_id, key=lambda entity: entity["createdAt"], reverse=True)]
+
+
 def step(plugin="echo", step_id=None, **members):
     return {"stepId": step_id or new_id(), "pluginId": plugin, "type": "ACTION", **members}
 
