@@ -32,7 +32,6 @@ ThreadRole thread_role(void);
 #define THREAD_ASSERT_NOT(role) g_assert(thread_role() != (role))
 
 typedef pthread_mutex_t Mutex;
-#define MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
 void mutex_init(Mutex *mutex);
 void mutex_done(Mutex *mutex);
 

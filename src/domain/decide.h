@@ -8,7 +8,6 @@
 #include "domain/message.h"
 #include "domain/run.h"
 
-#define COMMAND_RESEND_MS (30 * 1000)   /* default of COMMAND_RESEND_SECONDS */
 #define FORCE_STOP_AFTER_MS (30 * 1000) /* stop?force=true needs a STOP unanswered for this long */
 
 typedef enum {
