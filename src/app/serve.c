@@ -96,7 +96,7 @@ static bool is_http_idle(const App *app)
 
 static bool is_status_queue_empty(const App *app)
 {
-    return bus_load(app->bus).n_statuses_queued == 0;
+    return bus_health(app->bus).n_statuses_queued == 0;
 }
 
 static void wait_until(const App *app, bool (*condition)(const App *app), int64_t limit_ms)

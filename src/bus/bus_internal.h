@@ -6,13 +6,20 @@
 
 typedef struct {
     const char *name;
-    bool (*publish_commands)(Bus *, BusMessage *const *, size_t, int64_t, size_t *, GError **); /* blocking */
-    bool (*poll_commands)(Bus *, BusMessage **, size_t, int64_t, size_t *, GError **);          /* blocking */
+    bool is_durable;
+    bool (*publish_commands)(Bus *, BusMessage *const *, size_t, int64_t, BusResult *, GError **); /* blocking */
+    int32_t (*command_partition)(Bus *, const char *);
+    bool (*poll_commands)(Bus *, BusMessage **, size_t, int64_t, size_t *, GError **); /* blocking */
+    void (*take_partitions)(Bus *, BusPartitions *);
     bool (*publish_statuses)(Bus *, BusMessage *const *, size_t, int64_t, size_t *, GError **); /* blocking */
+    bool (*flush_statuses)(Bus *, int64_t, GError **);                                          /* blocking */
     bool (*poll_statuses)(Bus *, BusMessage **, size_t, int64_t, size_t *, GError **);          /* blocking */
-    bool (*commit_statuses)(Bus *, GError **);                                                  /* idempotent */
+    void (*hold_statuses)(Bus *);
+    bool (*commit_statuses)(Bus *, GError **); /* blocking, idempotent */
     bool (*dead_letter)(Bus *, const BusMessage *, const char *, GError **);
-    BusLoad (*load)(Bus *);
+    void (*publish_update)(Bus *, const char *, int64_t);
+    bool (*poll_updates)(Bus *, BusUpdate *, size_t, int64_t, size_t *, GError **); /* blocking */
+    BusHealth (*health)(Bus *);
     void (*shutdown)(Bus *); /* any thread, idempotent */
     void (*close)(Bus *);    /* frees the Bus */
 } BusOps;

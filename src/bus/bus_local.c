@@ -7,7 +7,10 @@
 
 #include "base/clock.h"
 #include "base/queue.h"
+#include "base/thread.h"
 #include "bus/bus_internal.h"
+
+#define ONLY_PARTITION 0
 
 /* What a queued message costs beside its texts: the struct, its slot and the allocator's headers. It keeps the byte bound
  * honest for a flood of tiny messages. */
@@ -19,8 +22,10 @@ typedef struct {
     Queue *commands;
     Queue *statuses;
     Queue *dead_letters;
-    int64_t n_dead_letters; /* atomic */
-    bool is_shut_down;      /* atomic */
+    int64_t n_dead_letters;  /* atomic */
+    bool is_shut_down;       /* atomic */
+    bool is_partition_taken; /* atomic: an engine was told that the one partition is its own */
+    Bell shutdown_bell;
 } LocalBus;
 
 static size_t message_weight(const BusMessage *message)
@@ -89,10 +94,27 @@ static bool poll_queue(const LocalBus *local, Queue *queue, BusMessage **ret_mes
 }
 
 static bool local_publish_commands(Bus *bus, BusMessage *const *messages, size_t n_messages, int64_t timeout_ms,
-                                   size_t *ret_n_published, GError **error)
+                                   BusResult *ret_results, GError **error)
 {
     LocalBus *local = (LocalBus *)bus;
-    return publish(local, local->commands, messages, n_messages, timeout_ms, ret_n_published, error);
+    size_t n_published = 0;
+    bool is_done = publish(local, local->commands, messages, n_messages, timeout_ms, &n_published, error);
+    for (size_t i = 0; i < n_published; i++)
+        ret_results[i] = BUS_PUBLISHED;
+    return is_done;
+}
+
+static int32_t local_command_partition(Bus *bus G_GNUC_UNUSED, const char *run_id G_GNUC_UNUSED)
+{
+    return ONLY_PARTITION;
+}
+
+static void local_take_partitions(Bus *bus, BusPartitions *partitions)
+{
+    LocalBus *local = (LocalBus *)bus;
+    int32_t partition = ONLY_PARTITION;
+    if (!__atomic_exchange_n(&local->is_partition_taken, true, __ATOMIC_ACQ_REL))
+        g_array_append_val(partitions->gained, partition);
 }
 
 static bool local_poll_commands(Bus *bus, BusMessage **ret_messages, size_t max, int64_t timeout_ms, size_t *ret_n,
@@ -109,11 +131,21 @@ static bool local_publish_statuses(Bus *bus, BusMessage *const *messages, size_t
     return publish(local, local->statuses, messages, n_messages, timeout_ms, ret_n_published, error);
 }
 
+/* What is in the queue is as good as there: it lives as long as this process. */
+static bool local_flush_statuses(Bus *bus G_GNUC_UNUSED, int64_t timeout_ms G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+{
+    return true;
+}
+
 static bool local_poll_statuses(Bus *bus, BusMessage **ret_messages, size_t max, int64_t timeout_ms, size_t *ret_n,
                                 GError **error)
 {
     LocalBus *local = (LocalBus *)bus;
     return poll_queue(local, local->statuses, ret_messages, max, timeout_ms, ret_n, error);
+}
+
+static void local_hold_statuses(Bus *bus G_GNUC_UNUSED)
+{
 }
 
 static bool local_commit_statuses(Bus *bus G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
@@ -162,10 +194,28 @@ static bool local_dead_letter(Bus *bus, const BusMessage *message, const char *r
     return true;
 }
 
-static BusLoad local_load(Bus *bus)
+/* There is one process, which has told itself already. */
+static void local_publish_update(Bus *bus G_GNUC_UNUSED, const char *run_id G_GNUC_UNUSED, int64_t seq G_GNUC_UNUSED)
+{
+}
+
+static bool local_poll_updates(Bus *bus, BusUpdate *ret_updates G_GNUC_UNUSED, size_t max G_GNUC_UNUSED,
+                               int64_t timeout_ms, size_t *ret_n, GError **error)
 {
     LocalBus *local = (LocalBus *)bus;
-    return (BusLoad){
+    *ret_n = 0;
+    if (bell_wait(&local->shutdown_bell, timeout_ms))
+        return true;
+    return set_shut_down(error);
+}
+
+static BusHealth local_health(Bus *bus)
+{
+    LocalBus *local = (LocalBus *)bus;
+    return (BusHealth){
+        .is_up = true,
+        .status_lag = (int64_t)queue_load(local->statuses).n_items,
+        .n_partitions_held = 1,
         .n_commands_queued = queue_load(local->commands).n_items,
         .n_statuses_queued = queue_load(local->statuses).n_items,
         .n_dead_letters = __atomic_load_n(&local->n_dead_letters, __ATOMIC_RELAXED),
@@ -177,6 +227,7 @@ static void local_shutdown(Bus *bus)
 {
     LocalBus *local = (LocalBus *)bus;
     __atomic_store_n(&local->is_shut_down, true, __ATOMIC_RELEASE);
+    bell_close(&local->shutdown_bell);
     queue_close(local->commands);
     queue_close(local->statuses);
 }
@@ -187,19 +238,27 @@ static void local_close(Bus *bus)
     queue_free(local->commands);
     queue_free(local->statuses);
     queue_free(local->dead_letters);
+    bell_done(&local->shutdown_bell);
     clock_free(local->clock);
     g_free(local);
 }
 
 static const BusOps LOCAL_OPS = {
     .name = "local",
+    .is_durable = false,
     .publish_commands = local_publish_commands,
+    .command_partition = local_command_partition,
     .poll_commands = local_poll_commands,
+    .take_partitions = local_take_partitions,
     .publish_statuses = local_publish_statuses,
+    .flush_statuses = local_flush_statuses,
     .poll_statuses = local_poll_statuses,
+    .hold_statuses = local_hold_statuses,
     .commit_statuses = local_commit_statuses,
     .dead_letter = local_dead_letter,
-    .load = local_load,
+    .publish_update = local_publish_update,
+    .poll_updates = local_poll_updates,
+    .health = local_health,
     .shutdown = local_shutdown,
     .close = local_close,
 };
@@ -215,6 +274,7 @@ Bus *bus_open_local(size_t max_messages, size_t max_bytes)
     LocalBus *local = g_new0(LocalBus, 1);
     local->bus.ops = &LOCAL_OPS;
     local->clock = clock_new_system();
+    bell_init(&local->shutdown_bell);
     local->commands = queue_new("bus.commands", max_messages, max_bytes, message_free_item);
     local->statuses = queue_new("bus.statuses", max_messages, max_bytes, message_free_item);
     local->dead_letters =

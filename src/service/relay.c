@@ -18,7 +18,7 @@
 typedef struct {
     Service *service;
     Bell latch;
-    int64_t cursor; /* the last outbox entry that is on the bus */
+    GArray *results; /* of BusResult */
     GPtrArray *messages;
     size_t size_bytes;
     int64_t resent_at; /* monotonic ms of the last look for unanswered commands */
@@ -26,7 +26,7 @@ typedef struct {
 
 static void message_free(void *message)
 {
-    bus_message_free(message);
+    bus_message_free(message); /* NULL: it left the batch before */
 }
 
 static void add_message(Relay *relay, const Run *run, const Flow *flow, CommandKind command, const Id *command_id,
@@ -99,13 +99,13 @@ static bool add_order(Relay *relay, const Run *run, const Order *order, GError *
 
 /* Nothing is said for a hand-over that a later one makes up for, nor a START of a run that has ended (stopped by force
  * before it was published): nobody would stop it again. */
-static bool is_superseded(const Run *run, const OutboxEntry *entry, const Order *order)
+static bool is_superseded(const Run *run, const RunSeq *entry, const Order *order)
 {
     return entry->seq < run->handed_over_seq ||
            (order->command == COMMAND_START && run_status_is_terminal(run->status));
 }
 
-static bool add_entry_of(Relay *relay, const Run *run, const OutboxEntry *entry, GError **error)
+static bool add_entry_of(Relay *relay, const Run *run, const RunSeq *entry, GError **error)
 {
     Order order;
     if (!find_order(relay->service, run, entry->seq, &order, error))
@@ -115,7 +115,7 @@ static bool add_entry_of(Relay *relay, const Run *run, const OutboxEntry *entry,
 
 /* False only for what may get better. A run that cannot be read is logged and its entry passed over: it must not hold up
  * everybody else's. */
-static bool add_entry(Relay *relay, const OutboxEntry *entry, GError **error)
+static bool add_entry(Relay *relay, const RunSeq *entry, GError **error)
 {
     g_autoptr(GError) own_error = NULL;
     guint n_before = relay->messages->len;
@@ -133,26 +133,44 @@ static bool add_entry(Relay *relay, const OutboxEntry *entry, GError **error)
     return true;
 }
 
+/* Takes out of the batch what need not be tried again; the rest keeps its order. */
+static void drop_settled(Relay *relay, const GError *error)
+{
+    Service *service = relay->service;
+    const BusResult *results = (const BusResult *)(void *)relay->results->data;
+    guint n_left = 0;
+    for (guint i = 0; i < relay->messages->len; i++) {
+        BusMessage *message = relay->messages->pdata[i];
+        if (results[i] == BUS_NOT_NOW) {
+            relay->messages->pdata[n_left++] = message;
+            continue;
+        }
+        if (results[i] == BUS_REFUSED) /* this one will never do; the others will */
+            log_error(LOG_ERROR, "the bus refused a command", error, "runId", message->key, NULL);
+        else
+            atomic_fetch_add(&service->n_commands_published, 1);
+        bus_message_free(message);
+        relay->messages->pdata[i] = NULL;
+    }
+    for (guint i = n_left; i < relay->messages->len; i++)
+        relay->messages->pdata[i] = NULL;
+    g_ptr_array_set_size(relay->messages, (gint)n_left);
+}
+
 /* Waits until the bus has them all. False: the service is stopping. */
 static bool publish(Relay *relay)
 {
     Service *service = relay->service;
-    size_t n_done = 0;
-    while (n_done < relay->messages->len) {
+    while (relay->messages->len > 0) {
         g_autoptr(GError) error = NULL;
-        size_t n = 0;
-        bool is_done = bus_publish_commands(service->bus, (BusMessage *const *)relay->messages->pdata + n_done,
-                                            relay->messages->len - n_done, PUBLISH_TIMEOUT_MS, &n, &error);
-        n_done += n;
-        atomic_fetch_add(&service->n_commands_published, (int_fast64_t)n);
+        g_array_set_size(relay->results, relay->messages->len);
+        bool is_done =
+            bus_publish_commands(service->bus, (BusMessage *const *)relay->messages->pdata, relay->messages->len,
+                                 PUBLISH_TIMEOUT_MS, (BusResult *)(void *)relay->results->data, &error);
+        drop_settled(relay, error);
         if (atomic_load(&service->is_stopping))
-            return false;
-        if (!is_done && !flowops_error_is_retryable(error)) { /* this one will never do; the others will */
-            const BusMessage *refused = relay->messages->pdata[n_done++];
-            log_error(LOG_ERROR, "the bus refused a command", error, "runId", refused->key, NULL);
-            continue;
-        }
-        bool is_up = is_done || error->code == FLOWOPS_BUSY; /* a full bus is slow, not down */
+            return relay->messages->len == 0;
+        bool is_up = is_done || error->code != FLOWOPS_UNAVAILABLE; /* a full bus is slow, not down */
         if (atomic_exchange(&service->is_bus_up, is_up) && !is_up)
             log_error(LOG_ERROR, "the bus takes no commands; they wait in the outbox", error, NULL);
         if (!is_up && !bell_wait(&service->stop_bell, RELAY_RETRY_MS))
@@ -162,11 +180,11 @@ static bool publish(Relay *relay)
 }
 
 /* Tells the store until it knows. False: the service is stopping; the entries are published again after the start. */
-static bool mark_published(Relay *relay, const int64_t *outbox_ids, size_t n)
+static bool mark_published(Relay *relay, const RunSeq *entries, size_t n)
 {
-    WriterItem item = {.kind = ITEM_PUBLISHED, .outbox_ids = outbox_ids, .n_outbox_ids = n};
+    WriterItem item = {.kind = ITEM_PUBLISHED, .published = entries, .n_published = n};
     bool is_marked = false;
-    while (!is_marked && writer_do(relay->service, &item, sizeof item + n * sizeof *outbox_ids, &relay->latch)) {
+    while (!is_marked && writer_do(relay->service, &item, sizeof item + n * sizeof *entries, &relay->latch)) {
         is_marked = item.result == RESULT_OK;
         if (!is_marked && !bell_wait(&relay->service->stop_bell, RELAY_RETRY_MS))
             break;
@@ -178,10 +196,9 @@ static bool mark_published(Relay *relay, const int64_t *outbox_ids, size_t n)
 /* One batch. *ret_is_empty: nothing was waiting. False: stopping, or an error to wait after. */
 static bool relay_batch(Relay *relay, bool *ret_is_empty, GError **error)
 {
-    OutboxEntry entries[RELAY_BATCH];
-    int64_t ids[RELAY_BATCH];
+    RunSeq entries[RELAY_BATCH];
     size_t n_entries;
-    if (!store_read_outbox(relay->service->store, relay->cursor, RELAY_BATCH, entries, &n_entries, error))
+    if (!store_read_outbox(relay->service->store, NULL, RELAY_BATCH, entries, &n_entries, error))
         return false;
     *ret_is_empty = n_entries == 0;
     g_ptr_array_set_size(relay->messages, 0);
@@ -190,19 +207,17 @@ static bool relay_batch(Relay *relay, bool *ret_is_empty, GError **error)
     while (n < n_entries && relay->size_bytes < RELAY_BATCH_BYTES) {
         if (!add_entry(relay, &entries[n], error))
             return false;
-        ids[n] = entries[n].outbox_id;
         n++;
     }
     if (n == 0)
         return true;
     if (!publish(relay))
         return false;
-    relay->cursor = ids[n - 1];
-    return mark_published(relay, ids, n);
+    return mark_published(relay, entries, n);
 }
 
 /* Whether a run has an entry among those that wait: then its command was not published even once. */
-static bool is_waiting(const OutboxEntry *entries, size_t n_entries, const Id *run_id)
+static bool is_waiting(const RunSeq *entries, size_t n_entries, const Id *run_id)
 {
     for (size_t i = 0; i < n_entries; i++)
         if (strcmp(entries[i].run_id.text, run_id->text) == 0)
@@ -232,9 +247,9 @@ static bool resend_unanswered(Relay *relay, GError **error)
     int64_t now_ms = clock_monotonic_ms(service->clock);
     if (now_ms - relay->resent_at < service->options.command_resend_ms)
         return true;
-    OutboxEntry waiting[RELAY_BATCH];
+    RunSeq waiting[RELAY_BATCH];
     size_t n_waiting;
-    if (!store_read_outbox(service->store, relay->cursor, RELAY_BATCH, waiting, &n_waiting, error))
+    if (!store_read_outbox(service->store, NULL, RELAY_BATCH, waiting, &n_waiting, error))
         return false;
     if (n_waiting == RELAY_BATCH)
         return true;
@@ -263,7 +278,7 @@ static bool relay_all(Relay *relay)
 {
     g_autoptr(GError) error = NULL;
     bool is_empty = false;
-    while (!is_empty && !atomic_load(&relay->service->is_stopping))
+    while (!is_empty && atomic_load(&relay->service->is_relay_open) && !atomic_load(&relay->service->is_stopping))
         if (!relay_batch(relay, &is_empty, &error) || !resend_unanswered(relay, &error))
             break;
     if (error != NULL)
@@ -276,7 +291,7 @@ void relay_main(void *arg)
     Service *service = arg;
     Relay relay = {.service = service,
                    .messages = g_ptr_array_new_with_free_func(message_free),
-                   .cursor = service->left_over_outbox,
+                   .results = g_array_new(FALSE, FALSE, sizeof(BusResult)),
                    .resent_at = clock_monotonic_ms(service->clock)};
     bell_init(&relay.latch);
     bool is_well = relay_all(&relay);
@@ -284,4 +299,5 @@ void relay_main(void *arg)
         is_well = relay_all(&relay);
     bell_done(&relay.latch);
     g_ptr_array_unref(relay.messages);
+    g_array_unref(relay.results);
 }

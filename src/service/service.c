@@ -302,13 +302,6 @@ static bool read_left_over(Service *service, GError **error)
         if (n > 0)
             after = ids[n - 1];
     } while (n == LEFT_OVER_PAGE);
-    g_autofree OutboxEntry *entries = g_new(OutboxEntry, LEFT_OVER_PAGE);
-    do {
-        if (!store_read_outbox(service->store, service->left_over_outbox, LEFT_OVER_PAGE, entries, &n, error))
-            return false;
-        if (n > 0)
-            service->left_over_outbox = entries[n - 1].outbox_id;
-    } while (n == LEFT_OVER_PAGE);
     return true;
 }
 

@@ -53,8 +53,8 @@ struct WriterItem {
     size_t n_run_ids;
     StatusItem *statuses;
     size_t n_statuses;
-    const int64_t *outbox_ids; /* PUBLISHED */
-    size_t n_outbox_ids;
+    const RunSeq *published; /* PUBLISHED */
+    size_t n_published;
     char *message; /* why, when the result is not OK; freed by the maker */
 
     /* The writer's own, between decision and commit: what the outcome hangs on. */
@@ -86,7 +86,7 @@ struct Service {
 
     GArray *left_over; /* of Id: runs open when this process began; the sweeper's after start */
     int64_t started_monotonic_ms;
-    int64_t left_over_outbox; /* outbox entries up to this id are from before; the hand-over makes up for them */
+    atomic_bool is_relay_open; /* what an earlier process left was handed over: commands may be published */
 
     atomic_bool is_accepting;
     atomic_bool is_stopping;

@@ -13,7 +13,6 @@ typedef struct {
     Service *service;
     Bell latch;
     size_t n_handed_over; /* of left_over */
-    bool is_outbox_clean;
 } Sweeper;
 
 /* One commit for these runs. False: it failed (and is logged), or the service stops. */
@@ -41,37 +40,11 @@ static void hand_over_left_over(Sweeper *sweeper)
         if (!do_runs(sweeper, ITEM_HAND_OVER, run_ids, n))
             return;
         sweeper->n_handed_over += n;
-        bell_ring(&service->relay_bell);
         if (sweeper->n_handed_over == n_all) {
             g_autofree char *count = g_strdup_printf("%zu", n_all);
             log_event(LOG_INFO, "unfinished runs were handed to the engine", "runs", count, NULL);
         }
     }
-}
-
-/* What an earlier process did not publish: the hand-over said it again or its run has ended. */
-static void clean_outbox(Sweeper *sweeper)
-{
-    Service *service = sweeper->service;
-    OutboxEntry entries[SWEEP_PAGE];
-    int64_t ids[SWEEP_PAGE];
-    size_t n_entries, n = 0;
-    do {
-        g_autoptr(GError) error = NULL;
-        if (!store_read_outbox(service->store, 0, SWEEP_PAGE, entries, &n_entries, &error)) {
-            log_error(LOG_WARNING, "the outbox could not be read; it is tried again", error, NULL);
-            return;
-        }
-        for (n = 0; n < n_entries && entries[n].outbox_id <= service->left_over_outbox; n++)
-            ids[n] = entries[n].outbox_id;
-        WriterItem item = {.kind = ITEM_PUBLISHED, .outbox_ids = ids, .n_outbox_ids = n};
-        if (n > 0 && !writer_do(service, &item, sizeof item + sizeof ids, &sweeper->latch))
-            return;
-        g_free(item.message);
-        if (item.result != RESULT_OK)
-            return;
-    } while (n == SWEEP_PAGE);
-    sweeper->is_outbox_clean = true;
 }
 
 /* Lists the next page of runs after an id. */
@@ -130,8 +103,8 @@ void sweeper_main(void *arg)
             atomic_store(&service->may_have_runs_to_stop, true);
         if (service->options.has_engine && atomic_load(&service->is_engine_announced)) {
             hand_over_left_over(&sweeper);
-            if (!sweeper.is_outbox_clean && sweeper.n_handed_over == service->left_over->len)
-                clean_outbox(&sweeper);
+            if (sweeper.n_handed_over == service->left_over->len && !atomic_exchange(&service->is_relay_open, true))
+                bell_ring(&service->relay_bell);
         }
         sweep(&sweeper, list_runs_to_settle, ITEM_SETTLE);
     }

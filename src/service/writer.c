@@ -29,7 +29,7 @@ Group *group_new(Service *service)
     group->touched = g_ptr_array_new();
     group->items = g_ptr_array_new();
     group->flows = g_ptr_array_new();
-    group->published = g_array_new(FALSE, FALSE, sizeof(int64_t));
+    group->published = g_array_new(FALSE, FALSE, sizeof(RunSeq));
     return group;
 }
 
@@ -106,6 +106,7 @@ static void touched_build_view(Group *group, TouchedRun *touched)
         .detail_size = detail_size,
         .summary_size = summary_size,
         .labels = &run->labels,
+        .run = run,
     };
 }
 
@@ -133,7 +134,7 @@ static size_t group_build_writes(Group *group, StoreWrite *writes)
                                    }};
     }
     for (guint i = 0; i < group->published->len; i++)
-        writes[n++] = (StoreWrite){.kind = WRITE_PUBLISHED, .outbox_id = g_array_index(group->published, int64_t, i)};
+        writes[n++] = (StoreWrite){.kind = WRITE_PUBLISHED, .published = g_array_index(group->published, RunSeq, i)};
     return n;
 }
 
@@ -323,7 +324,7 @@ static void group_take(Group *group, WriterItem *item)
     if (item->kind == ITEM_CALL && item->call->kind == CALL_CREATE_FLOW)
         group_take_flow_creation(group, item);
     else if (item->kind == ITEM_PUBLISHED)
-        g_array_append_vals(group->published, item->outbox_ids, (guint)item->n_outbox_ids);
+        g_array_append_vals(group->published, item->published, (guint)item->n_published);
     else
         group_take_run_item(group, item);
     g_ptr_array_add(group->items, item);

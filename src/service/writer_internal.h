@@ -29,7 +29,7 @@ typedef struct {
     GPtrArray *touched; /* in order of first touch, borrowed */
     GPtrArray *items;   /* of WriterItem, to be answered after the commit */
     GPtrArray *flows;   /* of Flow: new ones to write, borrowed from their items */
-    GArray *published;  /* of int64_t outbox ids */
+    GArray *published;  /* of RunSeq */
     int64_t n_new_runs;
 } Group;
 

@@ -8,6 +8,7 @@
 
 #define PAGE_MAX_ENTRIES 1000
 #define LIST_MAX_ITEMS 200
+#define KNOWN_MAX_ITEMS 1000
 
 static void assert_may_read(const Store *store)
 {
@@ -43,6 +44,10 @@ bool store_write(Store *store, StoreWrite *writes, size_t n_writes, GError **err
             g_assert(writes[i].flow != NULL && writes[i].flow->version >= 1);
             break;
         case WRITE_PUBLISHED:
+            g_assert(writes[i].published.seq >= 1);
+            break;
+        case WRITE_PROJECTION:
+            g_assert(writes[i].projection->seq >= 1 && writes[i].projection->detail != NULL);
             break;
         }
     }
@@ -116,12 +121,40 @@ bool store_list_runs_to_stop(Store *store, const char *after, size_t limit, Id *
     return store->ops->list_runs_to_stop(store, after, limit, ret_ids, ret_n, error);
 }
 
-bool store_read_outbox(Store *store, int64_t after, size_t limit, OutboxEntry *ret_entries, size_t *ret_n,
+bool store_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq *ret_entries, size_t *ret_n,
                        GError **error)
 {
     assert_may_read(store);
-    g_assert(after >= 0 && limit >= 1);
+    g_assert(limit >= 1);
     return store->ops->read_outbox(store, after, limit, ret_entries, ret_n, error);
+}
+
+bool store_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, size_t limit, RunSeq *ret_entries,
+                          size_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    g_assert(run_id != NULL && limit >= 1);
+    return store->ops->read_outbox_of(store, run_id, before_seq, limit, ret_entries, ret_n, error);
+}
+
+bool store_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error)
+{
+    assert_may_read(store);
+    g_assert(n >= 1 && n <= KNOWN_MAX_ITEMS);
+    return store->ops->find_newer(store, known, n, ret_is_newer, error);
+}
+
+bool store_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions, GError **error)
+{
+    assert_may_read(store);
+    g_assert(n >= 1 && n <= KNOWN_MAX_ITEMS);
+    return store->ops->get_flow_versions(store, flow_ids, n, ret_versions, error);
+}
+
+bool store_is_shared(const Store *store)
+{
+    g_assert(store != NULL);
+    return store->ops->is_shared;
 }
 
 const unsigned char *store_secret(Store *store)

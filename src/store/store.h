@@ -22,6 +22,13 @@ typedef struct Store Store;
  * open. CONFLICT: another process holds it (the message names it). INVALID: a corrupt, foreign or newer file; nothing was
  * touched. UNAVAILABLE: no permission, no disk. */
 MUST_CHECK Store *store_open_sqlite(const char *data_dir, const Clock *clock, GError **error);
+/* The MongoDB store: database `database` of the servers in `uri`. Opens whether or not a server answers; then reads and
+ * writes are UNAVAILABLE until one does, and what must be there (indexes, the secret) is made when it is first needed.
+ * INVALID: a malformed uri; the message has no secret of it. */
+MUST_CHECK Store *store_open_mongo(const char *uri, const char *database, const Clock *clock, GError **error);
+/* True when other processes may write too: what a process knows may be behind, and is made sure of before a decision
+ * that appends nothing. False: every change passes through this Store. */
+bool store_is_shared(const Store *store);
 /* Fails the Nth call of a method, before or after its effect, for tests; takes `inner`. See store_fault.h. */
 void store_close(Store *store); /* NULL is fine; no call may be under way */
 
@@ -43,6 +50,7 @@ typedef struct {
     size_t detail_size;
     size_t summary_size;   /* what run_encode_detail() returned */
     const TextMap *labels; /* written with the first append only; they never change */
+    const Run *run;        /* the state behind it all; seq is run->seq */
 } RunRow;
 
 /* The next events of one run: one record, all or nothing. */
@@ -58,7 +66,18 @@ typedef struct {
     bool supersedes_commands; /* a hand-over: what this run still had to publish is dropped */
 } RunAppend;
 
-typedef enum { WRITE_RUN, WRITE_FLOW, WRITE_PUBLISHED } WriteKind;
+/* A place in a run's journal. */
+typedef struct {
+    Id run_id;
+    int64_t seq;
+} RunSeq;
+
+typedef enum {
+    WRITE_RUN,
+    WRITE_FLOW,
+    WRITE_PUBLISHED,  /* this command is on the bus; forgetting it twice is fine */
+    WRITE_PROJECTION, /* this run's document is behind its journal: replaced unless it has the same or a higher seq */
+} WriteKind;
 
 typedef enum {
     WRITTEN,        /* durable */
@@ -71,13 +90,16 @@ typedef struct {
     WriteKind kind;
     union {
         RunAppend run;
-        const Flow *flow;  /* WRITE_FLOW: this version; CONFLICT when it exists */
-        int64_t outbox_id; /* WRITE_PUBLISHED: this entry is on the bus; forgetting it twice is fine */
+        const Flow *flow;         /* WRITE_FLOW: this version; CONFLICT when it exists */
+        RunSeq published;         /* WRITE_PUBLISHED: the event that ordered it */
+        const RunRow *projection; /* WRITE_PROJECTION */
     };
     WriteOutcome ret_outcome;
 } StoreWrite;
 
-/* Writes a group and makes it durable with one flush. At most one WRITE_RUN per run. True: every outcome is WRITTEN or
+/* Writes a group and makes it durable with one flush: journal records and flow versions. Run documents and what was
+ * published may follow later in a shared store (within 1 s when it is well; a command's mark never before its run's document), and
+ * after a crash never: see WRITE_PROJECTION and store_read_outbox(). Nothing of `writes` is borrowed beyond the call. At most one WRITE_RUN per run. True: every outcome is WRITTEN or
  * CONFLICT. False: UNAVAILABLE or UNKNOWN, and each write's own outcome says what is known of it.
  * The store accepts the next call whatever happened in this one. */
 MUST_CHECK bool store_write(Store *store, StoreWrite *writes, size_t n_writes, GError **error);
@@ -168,14 +190,22 @@ MUST_CHECK bool store_list_runs_in_phase(Store *store, RunPhase phase, int64_t r
 MUST_CHECK bool store_list_runs_to_stop(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                                         GError **error);
 
-/* Commands that no WRITE_PUBLISHED has named, in the order they were appended, after outbox id `after` (0: the first). */
-typedef struct {
-    int64_t outbox_id;
-    Id run_id;
-    int64_t seq;
-} OutboxEntry;
-MUST_CHECK bool store_read_outbox(Store *store, int64_t after, size_t limit, OutboxEntry *ret_entries, size_t *ret_n,
+/* Commands that no WRITE_PUBLISHED has named and no hand-over has superseded, ordered by run id and seq, behind `after`
+ * (NULL: from the start). */
+MUST_CHECK bool store_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq *ret_entries, size_t *ret_n,
                                   GError **error);
+/* The same of one run, those ordered before seq. */
+MUST_CHECK bool store_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, size_t limit,
+                                     RunSeq *ret_entries, size_t *ret_n, GError **error);
+
+/* ---- how far another writer may have come: one round trip each ---- */
+
+/* Which of these journals (at most 1000) go beyond the seq that is known. */
+MUST_CHECK bool store_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error);
+
+/* The newest versions of these flows (at most 1000), 0 for one that is not there. */
+MUST_CHECK bool store_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions,
+                                        GError **error);
 
 /* 32 bytes made when the store was created, the same for everyone who opens it: signs list cursors. */
 const unsigned char *store_secret(Store *store);

@@ -131,7 +131,28 @@ static bool fault_list_runs_to_stop(Store *base, const char *after, size_t limit
            inner->ops->list_runs_to_stop(inner, after, limit, ret_ids, ret_n, error);
 }
 
-static bool fault_read_outbox(Store *base, int64_t after, size_t limit, OutboxEntry *ret_entries, size_t *ret_n,
+static bool fault_read_outbox_of(Store *base, const char *run_id, int64_t before_seq, size_t limit, RunSeq *ret_entries,
+                                 size_t *ret_n, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_OUTBOX, error) &&
+           inner->ops->read_outbox_of(inner, run_id, before_seq, limit, ret_entries, ret_n, error);
+}
+
+static bool fault_find_newer(Store *base, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_FIND_NEWER, error) && inner->ops->find_newer(inner, known, n, ret_is_newer, error);
+}
+
+static bool fault_get_flow_versions(Store *base, const Id *flow_ids, size_t n, int64_t *ret_versions, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_GET_FLOW_VERSIONS, error) &&
+           inner->ops->get_flow_versions(inner, flow_ids, n, ret_versions, error);
+}
+
+static bool fault_read_outbox(Store *base, const RunSeq *after, size_t limit, RunSeq *ret_entries, size_t *ret_n,
                               GError **error)
 {
     Store *inner = inner_of(base);
@@ -172,6 +193,9 @@ static const StoreOps fault_ops = {
     .list_runs_in_phase = fault_list_runs_in_phase,
     .list_runs_to_stop = fault_list_runs_to_stop,
     .read_outbox = fault_read_outbox,
+    .read_outbox_of = fault_read_outbox_of,
+    .find_newer = fault_find_newer,
+    .get_flow_versions = fault_get_flow_versions,
     .check = fault_check,
     .secret = fault_secret,
     .close = fault_close,

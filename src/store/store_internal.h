@@ -7,6 +7,7 @@
 
 typedef struct {
     const char *name;
+    bool is_shared; /* other processes may write */
     /* Durable when it returns true; idempotent only as far as seqs, versions and outbox ids make it so. */
     bool (*write)(Store *, StoreWrite *, size_t, GError **);
 
@@ -19,7 +20,10 @@ typedef struct {
     bool (*count_open_runs)(Store *, const char *, int64_t *, GError **);
     bool (*list_runs_in_phase)(Store *, RunPhase, int64_t, const char *, size_t, Id *, size_t *, GError **);
     bool (*list_runs_to_stop)(Store *, const char *, size_t, Id *, size_t *, GError **);
-    bool (*read_outbox)(Store *, int64_t, size_t, OutboxEntry *, size_t *, GError **);
+    bool (*read_outbox)(Store *, const RunSeq *, size_t, RunSeq *, size_t *, GError **);
+    bool (*read_outbox_of)(Store *, const char *, int64_t, size_t, RunSeq *, size_t *, GError **);
+    bool (*find_newer)(Store *, const RunSeq *, size_t, bool *, GError **);
+    bool (*get_flow_versions)(Store *, const Id *, size_t, int64_t *, GError **);
     bool (*check)(Store *, GError **);
 
     const unsigned char *(*secret)(Store *); /* any thread, never blocks */

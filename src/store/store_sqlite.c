@@ -43,6 +43,9 @@ static const StoreOps sqlite_ops = {
     .list_runs_in_phase = sqlite_list_runs_in_phase,
     .list_runs_to_stop = sqlite_list_runs_to_stop,
     .read_outbox = sqlite_read_outbox,
+    .read_outbox_of = sqlite_read_outbox_of,
+    .find_newer = sqlite_find_newer,
+    .get_flow_versions = sqlite_get_flow_versions,
     .check = sqlite_check,
     .secret = sqlite_secret,
     .close = sqlite_store_close,
@@ -97,15 +100,6 @@ static bool read_secret(SqliteStore *store, sqlite3_stmt *statement, GError **er
     return false;
 }
 
-static bool read_last_outbox_id(SqliteStore *store, sqlite3_stmt *statement, GError **error)
-{
-    if (statement_next(statement, error) != 1) {
-        return false;
-    }
-    store->next_outbox_id = sqlite3_column_int64(statement, 0) + 1;
-    return true;
-}
-
 /* Reads one row by a statement that is needed just once. */
 static bool read_once(SqliteStore *store, const char *sql,
                       bool (*take)(SqliteStore *store, sqlite3_stmt *statement, GError **error), GError **error)
@@ -132,8 +126,7 @@ static bool open_connections(SqliteStore *store, GError **error)
             return false;
         }
     }
-    if (!read_once(store, "SELECT value FROM meta WHERE name = 'secret'", read_secret, error) ||
-        !read_once(store, "SELECT ifnull(max(id), 0) FROM outbox", read_last_outbox_id, error)) {
+    if (!read_once(store, "SELECT value FROM meta WHERE name = 'secret'", read_secret, error)) {
         return false;
     }
     /* One reader from the start: with it, reads go on when descriptors run out. */

@@ -51,8 +51,8 @@ static const char *const statement_texts[N_STATEMENTS] = {
     [STATEMENT_INSERT_LABEL] =
         "INSERT INTO run_labels(owner, name, value, created_at, run_id) VALUES (?1, ?2, ?3, ?4, ?5)",
     [STATEMENT_SUPERSEDE_OUTBOX] = "DELETE FROM outbox WHERE run_id = ?1",
-    [STATEMENT_INSERT_OUTBOX] = "INSERT INTO outbox(id, run_id, seq) VALUES (?1, ?2, ?3)",
-    [STATEMENT_DELETE_OUTBOX] = "DELETE FROM outbox WHERE id = ?1",
+    [STATEMENT_INSERT_OUTBOX] = "INSERT INTO outbox(run_id, seq) VALUES (?1, ?2)",
+    [STATEMENT_DELETE_OUTBOX] = "DELETE FROM outbox WHERE run_id = ?1 AND seq = ?2",
     [STATEMENT_FIND_FLOW_ROW] = "SELECT rowid, version, is_deleted FROM flows WHERE id = ?1",
     [STATEMENT_INSERT_FLOW_VERSION] = "INSERT INTO flow_versions(flow_id, version, definition) VALUES (?1, ?2, ?3)",
     [STATEMENT_INSERT_FLOW] =
@@ -84,7 +84,14 @@ static const char *const statement_texts[N_STATEMENTS] = {
         " AND EXISTS (SELECT 1 FROM flows f INDEXED BY flows_stopping WHERE f.stops_runs = 1)"
         " AND r.flow_id IN (SELECT f.id FROM flows f INDEXED BY flows_stopping WHERE f.stops_runs = 1)"
         " AND r.pending <> ?3 ORDER BY r.id LIMIT ?2",
-    [STATEMENT_READ_OUTBOX] = "SELECT id, run_id, seq FROM outbox WHERE id > ?1 ORDER BY id LIMIT ?2",
+    /* Within a run ids grow with seqs: a new one is above all that are there. */
+    [STATEMENT_READ_OUTBOX] = "SELECT run_id, seq FROM outbox INDEXED BY outbox_run WHERE run_id >= ?1"
+                              " AND (run_id > ?1 OR seq > ?2) ORDER BY run_id, id LIMIT ?3",
+    [STATEMENT_READ_OUTBOX_OF] =
+        "SELECT run_id, seq FROM outbox INDEXED BY outbox_run WHERE run_id = ?1 AND seq < ?2 ORDER BY id LIMIT ?3",
+    [STATEMENT_GET_RUN_SEQ] = "SELECT max(last_seq) FROM journal WHERE run_id = ?1 AND seq >="
+                              " (SELECT max(seq) FROM journal WHERE run_id = ?1)",
+    [STATEMENT_GET_FLOW_VERSION] = "SELECT version FROM flows WHERE id = ?1",
     [STATEMENT_FLOWS_OF_STEP] =
         "SELECT flow_id FROM flow_steps WHERE step_id = ?1 AND owner = ?2 ORDER BY flow_id LIMIT 2",
     [STATEMENT_CHECK] = "INSERT INTO meta(name, value) VALUES ('check', randomblob(8))"

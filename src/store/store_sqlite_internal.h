@@ -42,6 +42,9 @@ typedef enum {
     STATEMENT_RUNS_PENDING_IN_PHASE,
     STATEMENT_RUNS_TO_STOP,
     STATEMENT_READ_OUTBOX,
+    STATEMENT_READ_OUTBOX_OF,
+    STATEMENT_GET_RUN_SEQ,
+    STATEMENT_GET_FLOW_VERSION,
     STATEMENT_FLOWS_OF_STEP,
     N_STATEMENTS,
 } StatementId;
@@ -64,8 +67,7 @@ typedef struct {
     Checkpointer *checkpointer;
 
     Mutex writer_mu;
-    Connection *writer;     /* guarded by writer_mu */
-    int64_t next_outbox_id; /* guarded by writer_mu */
+    Connection *writer; /* guarded by writer_mu */
     /* A mutex is not fair: a busy writer would take it again before the checkpointer is awake. So it waits while this
      * is set. */
     bool is_checkpoint_due; /* atomic; cleared with writer_mu held */
@@ -164,8 +166,12 @@ bool sqlite_list_runs_in_phase(Store *store, RunPhase phase, int64_t requested_b
                                Id *ret_ids, size_t *ret_n, GError **error);
 bool sqlite_list_runs_to_stop(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                               GError **error);
-bool sqlite_read_outbox(Store *store, int64_t after, size_t limit, OutboxEntry *ret_entries, size_t *ret_n,
+bool sqlite_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq *ret_entries, size_t *ret_n,
                         GError **error);
+bool sqlite_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, size_t limit, RunSeq *ret_entries,
+                           size_t *ret_n, GError **error);
+bool sqlite_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error);
+bool sqlite_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions, GError **error);
 bool sqlite_check(Store *store, GError **error);
 ListPage *sqlite_list_flows(Store *store, const ListQuery *query, GError **error);
 ListPage *sqlite_list_runs(Store *store, const ListQuery *query, GError **error);

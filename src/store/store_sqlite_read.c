@@ -255,27 +255,85 @@ bool sqlite_list_runs_to_stop(Store *base, const char *after, size_t limit, Id *
     return take_ids(statement, ret_ids, ret_n, error);
 }
 
-bool sqlite_read_outbox(Store *base, int64_t after, size_t limit, OutboxEntry *ret_entries, size_t *ret_n,
-                        GError **error)
+static bool take_outbox(sqlite3_stmt *statement, RunSeq *ret_entries, size_t *ret_n, GError **error)
 {
-    READER_LEASE(lease, (SqliteStore *)base, error);
-    sqlite3_stmt *statement =
-        lease.connection != NULL ? connection_statement(lease.connection, STATEMENT_READ_OUTBOX, error) : NULL;
-    if (statement == NULL) {
-        return false;
-    }
-    sqlite3_bind_int64(statement, 1, after);
-    sqlite3_bind_int64(statement, 2, (int64_t)limit);
     size_t n = 0;
     int found;
     while ((found = statement_next(statement, error)) == 1) {
-        OutboxEntry *entry = &ret_entries[n++];
-        entry->outbox_id = sqlite3_column_int64(statement, 0);
-        column_id(statement, 1, &entry->run_id);
-        entry->seq = sqlite3_column_int64(statement, 2);
+        RunSeq *entry = &ret_entries[n++];
+        column_id(statement, 0, &entry->run_id);
+        entry->seq = sqlite3_column_int64(statement, 1);
     }
     if (found == 0) {
         *ret_n = n;
     }
     return found == 0;
+}
+
+/* `id` and `id > seq` select what is wanted. */
+static bool read_outbox(Store *base, StatementId id, const char *run_id, int64_t seq, size_t limit, RunSeq *ret_entries,
+                        size_t *ret_n, GError **error)
+{
+    READER_LEASE(lease, (SqliteStore *)base, error);
+    sqlite3_stmt *statement = lease.connection != NULL ? connection_statement(lease.connection, id, error) : NULL;
+    if (statement == NULL) {
+        return false;
+    }
+    bind_text(statement, 1, run_id);
+    sqlite3_bind_int64(statement, 2, seq);
+    sqlite3_bind_int64(statement, 3, (int64_t)limit);
+    return take_outbox(statement, ret_entries, ret_n, error);
+}
+
+bool sqlite_read_outbox(Store *base, const RunSeq *after, size_t limit, RunSeq *ret_entries, size_t *ret_n,
+                        GError **error)
+{
+    return read_outbox(base, STATEMENT_READ_OUTBOX, after != NULL ? after->run_id.text : "",
+                       after != NULL ? after->seq : 0, limit, ret_entries, ret_n, error);
+}
+
+bool sqlite_read_outbox_of(Store *base, const char *run_id, int64_t before_seq, size_t limit, RunSeq *ret_entries,
+                           size_t *ret_n, GError **error)
+{
+    return read_outbox(base, STATEMENT_READ_OUTBOX_OF, run_id, before_seq, limit, ret_entries, ret_n, error);
+}
+
+/* The first column of the one row by this id; 0 when there is none. */
+static bool read_number(const ReaderLease *lease, StatementId id, const char *key, int64_t *ret_number, GError **error)
+{
+    sqlite3_stmt *statement = lease->connection != NULL ? connection_statement(lease->connection, id, error) : NULL;
+    if (statement == NULL) {
+        return false;
+    }
+    bind_text(statement, 1, key);
+    int found = statement_next(statement, error);
+    if (found >= 0) {
+        *ret_number = found == 1 ? sqlite3_column_int64(statement, 0) : 0;
+        sqlite3_reset(statement);
+    }
+    return found >= 0;
+}
+
+bool sqlite_find_newer(Store *base, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error)
+{
+    READER_LEASE(lease, (SqliteStore *)base, error);
+    for (size_t i = 0; i < n; i++) {
+        int64_t seq;
+        if (!read_number(&lease, STATEMENT_GET_RUN_SEQ, known[i].run_id.text, &seq, error)) {
+            return false;
+        }
+        ret_is_newer[i] = seq > known[i].seq;
+    }
+    return true;
+}
+
+bool sqlite_get_flow_versions(Store *base, const Id *flow_ids, size_t n, int64_t *ret_versions, GError **error)
+{
+    READER_LEASE(lease, (SqliteStore *)base, error);
+    for (size_t i = 0; i < n; i++) {
+        if (!read_number(&lease, STATEMENT_GET_FLOW_VERSION, flow_ids[i].text, &ret_versions[i], error)) {
+            return false;
+        }
+    }
+    return true;
 }

@@ -119,7 +119,7 @@ static int update_run(const SqliteStore *store, const KnownRun *known, const Run
     return statement_run(statement);
 }
 
-static int write_outbox(SqliteStore *store, const RunAppend *append)
+static int write_outbox(const SqliteStore *store, const RunAppend *append)
 {
     int rc = SQLITE_OK;
     if (append->supersedes_commands) {
@@ -128,17 +128,14 @@ static int write_outbox(SqliteStore *store, const RunAppend *append)
     }
     sqlite3_stmt *statement = prepared(store, STATEMENT_INSERT_OUTBOX);
     for (size_t i = 0; i < append->n_commands && rc == SQLITE_OK; i++) {
-        /* Counted here, never reused while this process lives, whatever is deleted or rolled back: the relay reads
-         * "after" an id, and forgets an entry by it, perhaps twice. */
-        sqlite3_bind_int64(statement, 1, store->next_outbox_id++);
-        bind_id(statement, 2, &append->row->run_id);
-        sqlite3_bind_int64(statement, 3, append->command_seqs[i]);
+        bind_id(statement, 1, &append->row->run_id);
+        sqlite3_bind_int64(statement, 2, append->command_seqs[i]);
         rc = statement_run(statement);
     }
     return rc;
 }
 
-static int write_run(SqliteStore *store, const RunAppend *append, WriteOutcome *ret_outcome)
+static int write_run(const SqliteStore *store, const RunAppend *append, WriteOutcome *ret_outcome)
 {
     KnownRun known;
     int rc = find_run(store, &append->row->run_id, &known);
@@ -162,6 +159,18 @@ static int write_run(SqliteStore *store, const RunAppend *append, WriteOutcome *
     }
     *ret_outcome = WRITTEN;
     return rc;
+}
+
+/* A document that is not there, or behind; where the one writer is this process, only a damaged file has such. */
+static int write_projection(const SqliteStore *store, const RunRow *row, WriteOutcome *ret_outcome)
+{
+    KnownRun known;
+    *ret_outcome = WRITTEN;
+    int rc = find_run(store, &row->run_id, &known);
+    if (rc != SQLITE_OK || (known.is_there && known.seq >= row->seq)) {
+        return rc;
+    }
+    return known.is_there ? update_run(store, &known, row) : insert_run(store, row);
 }
 
 static int find_flow(const SqliteStore *store, const Id *flow_id, int64_t *ret_rowid, int64_t *ret_version,
@@ -264,8 +273,11 @@ static int write_one(SqliteStore *store, StoreWrite *write)
         return write_flow(store, write->flow, &write->ret_outcome);
     case WRITE_PUBLISHED:
         write->ret_outcome = WRITTEN;
-        sqlite3_bind_int64(prepared(store, STATEMENT_DELETE_OUTBOX), 1, write->outbox_id);
+        bind_id(prepared(store, STATEMENT_DELETE_OUTBOX), 1, &write->published.run_id);
+        sqlite3_bind_int64(prepared(store, STATEMENT_DELETE_OUTBOX), 2, write->published.seq);
         return run_statement(store, STATEMENT_DELETE_OUTBOX);
+    case WRITE_PROJECTION:
+        return write_projection(store, write->projection, &write->ret_outcome);
     }
     g_assert_not_reached();
 }

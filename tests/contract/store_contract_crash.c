@@ -31,9 +31,9 @@ static void test_everything_is_there_after_reopening(void **state)
     assert_no_error(error);
     assert_string_equal(read->name, flow->name);
     assert_int_equal(check_journal(fixture->store, &run->row.run_id, 0, 100, 10000, 0), 6);
-    OutboxEntry entry;
+    RunSeq entry;
     size_t n = 0;
-    assert_true(store_read_outbox(fixture->store, 0, 1, &entry, &n, &error));
+    assert_true(store_read_outbox(fixture->store, NULL, 1, &entry, &n, &error));
     assert_int_equal(n, 1);
     ListQuery query = query_of(&owner);
     query.label_name = "env";
@@ -43,8 +43,8 @@ static void test_everything_is_there_after_reopening(void **state)
     append_events(fixture->store, run, 1); /* and goes on from there */
     sample_command(run, 8);
     append_events(fixture->store, run, 1);
-    int64_t first_id = entry.outbox_id;
-    assert_true(store_read_outbox(fixture->store, first_id, 1, &entry, &n, &error));
+    RunSeq first = entry;
+    assert_true(store_read_outbox(fixture->store, &first, 1, &entry, &n, &error));
     assert_int_equal(n, 1);
     assert_int_equal(entry.seq, 8);
 }

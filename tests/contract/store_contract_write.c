@@ -22,7 +22,7 @@ static void check_document(Store *store, const SampleRun *run)
     assert_string_equal(document->detail, run->detail->str);
 }
 
-static size_t read_outbox(Store *store, int64_t after, OutboxEntry *ret_entries, size_t limit)
+static size_t read_outbox(Store *store, const RunSeq *after, RunSeq *ret_entries, size_t limit)
 {
     g_autoptr(GError) error = NULL;
     size_t n = 99;
@@ -73,8 +73,8 @@ static void test_second_first_append_is_a_conflict(void **state)
     assert_int_equal(write_one(store, sample_append(rival, 1, 0)), WRITE_CONFLICT);
     check_document(store, run);
     assert_int_equal(check_journal(store, &run->row.run_id, 0, 100, 10000, 0), 2);
-    OutboxEntry entry;
-    assert_int_equal(read_outbox(store, 0, &entry, 1), 0);
+    RunSeq entry;
+    assert_int_equal(read_outbox(store, NULL, &entry, 1), 0);
     ListQuery query = query_of(&owner);
     query.label_name = "of";
     g_autoptr(ListPage) page = list_runs(store, &query);
@@ -92,8 +92,8 @@ static void test_stale_append_is_a_conflict(void **state)
     sample_command(rival, 2);
     assert_int_equal(write_one(store, sample_append(rival, 1, 0)), WRITE_CONFLICT);
     check_document(store, run);
-    OutboxEntry entry;
-    assert_int_equal(read_outbox(store, 0, &entry, 1), 0);
+    RunSeq entry;
+    assert_int_equal(read_outbox(store, NULL, &entry, 1), 0);
 }
 
 /* Seq 3 begins no record: only its place within 2-4 tells that it is taken. */
@@ -142,8 +142,8 @@ static void test_losing_record_leaves_no_event(void **state)
         sample_command(rival, seq);
     assert_int_equal(write_one(store, sample_append(rival, 500, 0)), WRITE_CONFLICT);
     assert_int_equal(check_journal(store, &run->row.run_id, 0, 1000, 100000, 0), 2);
-    OutboxEntry entry;
-    assert_int_equal(read_outbox(store, 0, &entry, 1), 0);
+    RunSeq entry;
+    assert_int_equal(read_outbox(store, NULL, &entry, 1), 0);
 }
 
 static void test_conflicts_do_not_spoil_their_group(void **state)
@@ -219,6 +219,12 @@ static void test_absent_values(void **state)
 
 /* ---- the outbox ---- */
 
+static void assert_entry(const RunSeq *entry, const SampleRun *run, int64_t seq)
+{
+    assert_string_equal(entry->run_id.text, run->row.run_id.text);
+    assert_int_equal(entry->seq, seq);
+}
+
 static void test_outbox_holds_commands_in_order(void **state)
 {
     Store *store = fixture_of(state)->store;
@@ -229,26 +235,34 @@ static void test_outbox_holds_commands_in_order(void **state)
         sample_command(runs[i], 1);
         append_events(store, runs[i], 1);
     }
-    sample_command(runs[0], 3);
-    sample_command(runs[0], 4);
-    append_events(store, runs[0], 4);
-    append_events(store, runs[1], 1); /* orders nothing */
+    sample_command(runs[1], 3);
+    sample_command(runs[1], 4);
+    append_events(store, runs[1], 4);
+    append_events(store, runs[2], 1); /* orders nothing */
 
-    OutboxEntry entries[16];
-    assert_int_equal(read_outbox(store, 0, entries, 16), N + 2);
-    int64_t after = 0;
-    for (unsigned i = 0; i < N + 2; i++) {
-        const SampleRun *run = i < N ? runs[i] : runs[0];
-        assert_string_equal(entries[i].run_id.text, run->row.run_id.text);
-        assert_int_equal(entries[i].seq, i < N ? 1 : i == N ? 3 : 4);
-        assert_true(entries[i].outbox_id > after);
-        after = entries[i].outbox_id;
-    }
-    OutboxEntry some[2];
-    assert_int_equal(read_outbox(store, entries[2].outbox_id, some, 2), 2);
-    assert_int_equal(some[0].outbox_id, entries[3].outbox_id);
-    assert_int_equal(read_outbox(store, after, some, 2), 0);
-    assert_int_equal(read_outbox(store, INT64_MAX, some, 2), 0);
+    RunSeq entries[16];
+    assert_int_equal(read_outbox(store, NULL, entries, 16), N + 2);
+    const SampleRun *expected[] = {runs[4], runs[3], runs[2], runs[1], runs[1], runs[1], runs[0]};
+    const int64_t expected_seqs[] = {1, 1, 1, 1, 3, 4, 1};
+    for (unsigned i = 0; i < N + 2; i++)
+        assert_entry(&entries[i], expected[i], expected_seqs[i]);
+    RunSeq some[2];
+    assert_int_equal(read_outbox(store, &entries[3], some, 2), 2);
+    assert_entry(&some[0], runs[1], 3);
+    assert_entry(&some[1], runs[1], 4);
+    assert_int_equal(read_outbox(store, &entries[N + 1], some, 2), 0);
+
+    g_autoptr(GError) error = NULL;
+    size_t n = 0;
+    const char *run_id = runs[1]->row.run_id.text;
+    assert_true(store_read_outbox_of(store, run_id, 4, 16, entries, &n, &error));
+    assert_int_equal(n, 2);
+    assert_entry(&entries[0], runs[1], 1);
+    assert_entry(&entries[1], runs[1], 3);
+    assert_true(store_read_outbox_of(store, run_id, 4, 1, entries, &n, &error));
+    assert_int_equal(n, 1);
+    assert_true(store_read_outbox_of(store, run_id, 1, 16, entries, &n, &error));
+    assert_int_equal(n, 0);
     for (unsigned i = 0; i < N; i++)
         sample_run_free(runs[i]);
 }
@@ -260,33 +274,16 @@ static void test_published_twice_is_fine(void **state)
     sample_command(run, 1);
     sample_command(run, 2);
     append_events(store, run, 2);
-    OutboxEntry entries[4];
-    assert_int_equal(read_outbox(store, 0, entries, 4), 2);
-    StoreWrite published = {.kind = WRITE_PUBLISHED, .outbox_id = entries[0].outbox_id};
+    RunSeq entries[4];
+    assert_int_equal(read_outbox(store, NULL, entries, 4), 2);
+    StoreWrite published = {.kind = WRITE_PUBLISHED, .published = entries[0]};
     assert_int_equal(write_one(store, published), WRITTEN);
     assert_int_equal(write_one(store, published), WRITTEN);
-    OutboxEntry left[4];
-    assert_int_equal(read_outbox(store, 0, left, 4), 1);
-    assert_int_equal(left[0].outbox_id, entries[1].outbox_id);
-    assert_int_equal(write_one(store, (StoreWrite){.kind = WRITE_PUBLISHED, .outbox_id = 4711}), WRITTEN);
-}
-
-/* A relay that reads "after" the last id it saw, or forgets an entry for the second time, must not meet a new entry under
- * an old id: not even when the newest was forgotten. */
-static void test_outbox_ids_are_not_used_again(void **state)
-{
-    Store *store = fixture_of(state)->store;
-    g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow_id);
-    int64_t last = 0;
-    for (int64_t seq = 1; seq <= 10; seq++) {
-        sample_command(run, seq);
-        append_events(store, run, 1);
-        OutboxEntry entry;
-        assert_int_equal(read_outbox(store, last, &entry, 1), 1);
-        assert_int_equal(entry.seq, seq);
-        last = entry.outbox_id;
-        assert_int_equal(write_one(store, (StoreWrite){.kind = WRITE_PUBLISHED, .outbox_id = last}), WRITTEN);
-    }
+    RunSeq left[4];
+    assert_int_equal(read_outbox(store, NULL, left, 4), 1);
+    assert_entry(&left[0], run, 2);
+    published.published.run_id = test_id('r', 4711);
+    assert_int_equal(write_one(store, published), WRITTEN);
 }
 
 static void test_hand_over_supersedes_what_waited(void **state)
@@ -303,18 +300,17 @@ static void test_hand_over_supersedes_what_waited(void **state)
     run->supersedes = true;
     sample_command(run, 4);
     append_events(store, run, 2);
-    OutboxEntry entries[4];
-    assert_int_equal(read_outbox(store, 0, entries, 4), 2);
-    assert_string_equal(entries[0].run_id.text, other->row.run_id.text);
-    assert_string_equal(entries[1].run_id.text, run->row.run_id.text);
-    assert_int_equal(entries[1].seq, 4);
+    RunSeq entries[4];
+    assert_int_equal(read_outbox(store, NULL, entries, 4), 2);
+    assert_entry(&entries[0], run, 4);
+    assert_entry(&entries[1], other, 1);
 
     /* One that loses supersedes nothing. */
     g_autoptr(SampleRun) rival = sample_run_new(1, &owner, &flow_id);
     rival->row.seq = 1;
     rival->supersedes = true;
     assert_int_equal(write_one(store, sample_append(rival, 1, 0)), WRITE_CONFLICT);
-    assert_int_equal(read_outbox(store, 0, entries, 4), 2);
+    assert_int_equal(read_outbox(store, NULL, entries, 4), 2);
 }
 
 /* ---- the domain's own events ---- */
@@ -422,7 +418,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_conflicts_do_not_spoil_their_group),
     cmocka_unit_test(test_outbox_holds_commands_in_order),
     cmocka_unit_test(test_published_twice_is_fine),
-    cmocka_unit_test(test_outbox_ids_are_not_used_again),
     cmocka_unit_test(test_hand_over_supersedes_what_waited),
     cmocka_unit_test(test_journal_folds_to_the_document),
 };

@@ -33,7 +33,7 @@ static void test_the_newest_are_kept(void **state G_GNUC_UNUSED)
     size_t n = BUS_LOCAL_MAX_DEAD_LETTERS + 10;
     for (size_t i = 0; i < n; i++)
         put_aside(bus, i, "x");
-    assert_int_equal(bus_load(bus).n_dead_letters, n);
+    assert_int_equal(bus_health(bus).n_dead_letters, n);
     g_autoptr(DeadLetter) oldest = bus_local_take_dead_letter(bus);
     assert_string_equal(oldest->reason, "reason 10");
 }
@@ -61,7 +61,7 @@ static void test_after_shutdown_letters_are_still_taken(void **state G_GNUC_UNUS
     bus_shutdown(bus);
     put_aside(bus, 1, "x");
     dead_letter_free(bus_local_take_dead_letter(bus));
-    assert_int_equal(bus_load(bus).n_dead_letters, 1);
+    assert_int_equal(bus_health(bus).n_dead_letters, 1);
     put_aside(bus, 2, "never taken");
 }
 

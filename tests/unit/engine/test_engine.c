@@ -67,8 +67,8 @@ static Id run_id(int number)
 static void send(Bench *bench, const char *text)
 {
     g_autoptr(BusMessage) message = bus_message_new("key", text, strlen(text));
-    size_t n = 0;
-    assert_true(bus_publish_commands(bench->bus, &message, 1, DEADLINE_MS, &n, NULL));
+    BusResult result;
+    assert_true(bus_publish_commands(bench->bus, &message, 1, DEADLINE_MS, &result, NULL));
 }
 
 static void send_start(Bench *bench, int run, int64_t generation, const char *steps, const char *more)
@@ -316,7 +316,7 @@ static void test_stops_while_the_bus_is_full(void **state G_GNUC_UNUSED)
     Bench *bench = bench_new(4, 64);
     send_start(bench, 1, 1, CHAIN, "");
     int64_t deadline = clock_monotonic_ms(bench->clock) + DEADLINE_MS;
-    while (bus_load(bench->bus).n_statuses_queued < 4)
+    while (bus_health(bench->bus).n_statuses_queued < 4)
         assert_true(clock_monotonic_ms(bench->clock) < deadline);
     bench_free(bench);
 }
@@ -331,7 +331,7 @@ static void test_stops_though_the_bus_goes_on(void **state G_GNUC_UNUSED)
     assert_non_null(engine);
     engine_stop(engine);
     engine_stop(NULL);
-    assert_int_equal(bus_load(bus).n_statuses_queued, 1);
+    assert_int_equal(bus_health(bus).n_statuses_queued, 1);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -349,9 +349,9 @@ static void test_a_flow_with_runs_is_deleted_only_by_force(void **state)
 
 static bool is_outbox_empty(Rig *rig)
 {
-    OutboxEntry entry;
+    RunSeq entry;
     size_t n;
-    return store_read_outbox(rig->store, 0, 1, &entry, &n, NULL) && n == 0;
+    return store_read_outbox(rig->store, NULL, 1, &entry, &n, NULL) && n == 0;
 }
 
 static void test_a_start_is_published_once_and_answered(void **state)
@@ -392,7 +392,7 @@ static void test_an_unknown_run_is_a_dead_letter(void **state)
     Rig *rig = *state;
     CommandMessage nobody = {.run_id = make_id(NULL), .flow_id = make_id(NULL), .generation = 1};
     report_flow(rig, &nobody, RUN_RUNNING);
-    WAIT_UNTIL(rig, bus_load(rig->bus).n_dead_letters == 1);
+    WAIT_UNTIL(rig, bus_health(rig->bus).n_dead_letters == 1);
     assert_int_equal(service_health(rig->service).n_dead_letters, 1);
 }
 

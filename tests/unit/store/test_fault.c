@@ -88,7 +88,7 @@ static void test_every_read_can_fail(void **state)
     int64_t n;
     size_t n_ids;
     Id id;
-    OutboxEntry entry;
+    RunSeq entry;
     const char *any = owner.text;
     assert_null(store_get_flow(store, any, 0, &errors[STORE_GET_FLOW]));
     assert_null(store_get_run(store, any, &errors[STORE_GET_RUN]));
@@ -99,7 +99,10 @@ static void test_every_read_can_fail(void **state)
     assert_false(store_list_runs_in_phase(store, PHASE_OPEN, INSTANT_NONE, "", 1, &id, &n_ids,
                                           &errors[STORE_LIST_RUNS_IN_PHASE]));
     assert_false(store_list_runs_to_stop(store, "", 1, &id, &n_ids, &errors[STORE_LIST_RUNS_TO_STOP]));
-    assert_false(store_read_outbox(store, 0, 1, &entry, &n_ids, &errors[STORE_READ_OUTBOX]));
+    assert_false(store_read_outbox(store, NULL, 1, &entry, &n_ids, &errors[STORE_READ_OUTBOX]));
+    bool is_newer;
+    assert_false(store_find_newer(store, &(RunSeq){.run_id = owner}, 1, &is_newer, &errors[STORE_FIND_NEWER]));
+    assert_false(store_get_flow_versions(store, &owner, 1, &n, &errors[STORE_GET_FLOW_VERSIONS]));
     assert_false(store_check(store, &errors[STORE_CHECK]));
     for (StoreMethod method = STORE_GET_FLOW; method < N_STORE_METHODS; method++) {
         assert_error(errors[method], FLOWOPS_UNAVAILABLE);

@@ -56,7 +56,7 @@ static void test_fixed_statements(void **state)
     check_plan(*state, statement_text(STATEMENT_COUNT_OPEN), "COVERING INDEX runs_unsettled (phase=?)");
     check_plan(*state, statement_text(STATEMENT_COUNT_OPEN_OF_FLOW), "COVERING INDEX runs_unsettled (phase=?)");
     check_plan(*state, statement_text(STATEMENT_UPDATE_RUN), "INTEGER PRIMARY KEY");
-    check_plan(*state, statement_text(STATEMENT_READ_OUTBOX), "INTEGER PRIMARY KEY (rowid>?)");
+    check_plan(*state, statement_text(STATEMENT_READ_OUTBOX), "INDEX outbox_run (run_id>?)");
 }
 
 static void test_runs_to_stop(void **state)

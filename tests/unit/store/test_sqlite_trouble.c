@@ -76,10 +76,10 @@ static void check_group(Store *store, const Group *group, int64_t seq)
         g_autoptr(RunDocument) document = store_get_run(store, id->text, &error);
         assert_true(seq == 0 ? document == NULL : document->seq == seq);
     }
-    OutboxEntry entries[1000];
+    RunSeq entries[1000];
     size_t n_entries = 0;
     g_autoptr(GError) error = NULL;
-    assert_true(store_read_outbox(store, 0, 1000, entries, &n_entries, &error));
+    assert_true(store_read_outbox(store, NULL, 1000, entries, &n_entries, &error));
     assert_int_equal(n_entries, (size_t)seq / 2 * N_RUNS);
 }
 
