@@ -43,7 +43,6 @@ static bool start_core(App *app, const Config *config, GError **error)
     app->bus = bus_open_local(BUS_MAX_MESSAGES, BUS_MAX_BYTES);
     app->hub = hub_new(HUB_MAX_BYTES);
     ServiceOptions options = {
-        .has_engine = config->has_engine,
         .max_open_runs = config->max_open_runs,
         .cache_bytes = (size_t)config->cache_bytes,
         .n_readers = (size_t)config->store_readers,

@@ -221,6 +221,8 @@ void status_message_encode(const StatusMessage *message, GString *out)
     if (message->kind == STATUS_ENGINE) {
         json_put_string(&writer, "engineId", message->engine_id.text);
         json_begin_array(&writer, "commandPartitions");
+        for (size_t i = 0; i < message->n_command_partitions; i++)
+            json_put_int(&writer, NULL, message->command_partitions[i]);
         json_end_array(&writer);
         json_put_instant(&writer, "timestamp", message->timestamp);
         json_end_object(&writer);
@@ -249,6 +251,7 @@ void status_message_free(StatusMessage *message)
         return;
     g_free(message->error);
     g_free(message->outputs_json);
+    g_free(message->command_partitions);
     g_free(message->origin.topic);
     g_free(message);
 }
@@ -260,7 +263,11 @@ static bool decode_engine_status(const JsonValue *object, StatusMessage *message
         !member_get(object, "commandPartitions", JSON_ARRAY, MEMBER_OPTIONAL, &partitions, error))
         return false;
     size_t n = partitions != NULL ? json_array_length(partitions) : 0;
+    message->command_partitions = g_new0(int32_t, n + 1);
+    message->n_command_partitions = n;
     for (size_t i = 0; i < n; i++) {
+        if (json_type(json_array_at(partitions, i)) == JSON_INT)
+            message->command_partitions[i] = (int32_t)json_int(json_array_at(partitions, i));
         if (json_type(json_array_at(partitions, i)) != JSON_INT) {
             g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "commandPartitions must hold integers");
             return false;

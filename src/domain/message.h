@@ -56,6 +56,8 @@ typedef struct {
     char *error;
     char *outputs_json;
     Id engine_id;  /* STATUS_ENGINE */
+    int32_t *command_partitions; /* STATUS_ENGINE: those whose commands it has begun to take */
+    size_t n_command_partitions;
     Origin origin; /* filled by the consumer, not part of the text */
 } StatusMessage;
 

@@ -155,6 +155,14 @@ void hub_unlisten(Hub *hub, HubListener *listener)
     }
 }
 
+static void wake_listeners(HubRun *run)
+{
+    for (HubListener *listener = run->listeners; listener; listener = listener->next) {
+        listener->newest_seq = MAX(listener->newest_seq, run->newest_seq);
+        listener->wake(listener->arg);
+    }
+}
+
 void hub_ring(Hub *hub, const char *run_id, int64_t first_seq, const HubEvent *events, size_t n_events)
 {
     if (n_events == 0)
@@ -165,12 +173,18 @@ void hub_ring(Hub *hub, const char *run_id, int64_t first_seq, const HubEvent *e
         return;
     for (size_t i = 0; i < n_events; i++)
         run_push(hub, run, first_seq + (int64_t)i, &events[i]);
+    wake_listeners(run);
+}
 
-    int64_t last_seq = first_seq + (int64_t)n_events - 1;
-    for (HubListener *listener = run->listeners; listener; listener = listener->next) {
-        listener->newest_seq = MAX(listener->newest_seq, last_seq);
-        listener->wake(listener->arg);
-    }
+void hub_ring_seq(Hub *hub, const char *run_id, int64_t seq)
+{
+    MUTEX_SCOPE(&hub->mu);
+    HubRun *run = g_hash_table_lookup(hub->runs, run_id);
+    if (!run || seq <= run->newest_seq)
+        return;
+    run_clear(hub, run); /* the ring has no gaps */
+    run->newest_seq = seq;
+    wake_listeners(run);
 }
 
 int64_t hub_newest_seq(Hub *hub, const HubListener *listener)

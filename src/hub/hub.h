@@ -45,6 +45,9 @@ typedef struct {
 } HubEvent;
 void hub_ring(Hub *hub, const char *run_id, int64_t first_seq, const HubEvent *events, size_t n_events);
 
+/* Another process's side: the journal goes up to seq now; what is new is in the store. */
+void hub_ring_seq(Hub *hub, const char *run_id, int64_t seq);
+
 /* The seq of the newest text rung since the listener came; 0 when there was none. */
 int64_t hub_newest_seq(Hub *hub, const HubListener *listener);
 

@@ -146,6 +146,13 @@ void cache_remove(Cache *cache, const char *key)
         cache->ops.unref(value);
 }
 
+int64_t cache_get_version(Cache *cache, const char *key)
+{
+    MUTEX_SCOPE(&cache->mu);
+    const CacheEntry *entry = g_hash_table_lookup(cache->entries, key);
+    return entry != NULL ? entry->version : 0;
+}
+
 CacheLoad cache_load(Cache *cache)
 {
     MUTEX_SCOPE(&cache->mu);

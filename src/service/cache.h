@@ -33,6 +33,9 @@ void cache_put_read(Cache *cache, const char *key, void *value, int64_t version,
 
 void cache_remove(Cache *cache, const char *key);
 
+/* The version of what is there; 0: nothing is. */
+int64_t cache_get_version(Cache *cache, const char *key);
+
 typedef struct {
     size_t n_entries, size_bytes;
 } CacheLoad;

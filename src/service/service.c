@@ -8,7 +8,6 @@
 #define DEFINITIONS_BYTES (8 * 1024 * 1024) /* older versions that running runs still need for a START */
 #define JOURNAL_PAGE_ENTRIES 1000
 #define JOURNAL_PAGE_BYTES (1024 * 1024)
-#define LEFT_OVER_PAGE 1000
 
 /* ---- views ---- */
 
@@ -117,10 +116,11 @@ static bool fold_page(Run *run, const JournalPage *page, GError **error)
     return true;
 }
 
-/* NOT_FOUND when there is no journal. */
-static Run *fold_journal(Service *service, const char *run_id, GError **error)
+/* The state behind the whole journal; `from` (NULL: nothing) is what is folded already. NOT_FOUND when there is no
+ * journal. */
+static Run *fold_journal(Service *service, const Run *from, const char *run_id, GError **error)
 {
-    g_autoptr(Run) run = run_new();
+    g_autoptr(Run) run = from != NULL ? run_copy(from) : run_new();
     for (bool has_more = true; has_more;) {
         g_autoptr(JournalPage) page =
             store_read_journal(service->store, run_id, run->seq, JOURNAL_PAGE_ENTRIES, JOURNAL_PAGE_BYTES, error);
@@ -140,30 +140,69 @@ static Run *fold_journal(Service *service, const char *run_id, GError **error)
     return g_steal_pointer(&run);
 }
 
-RunView *service_load_run(Service *service, const char *run_id, GError **error)
+/* A view of what was folded, cached unless something happened to the run since `mark`. Takes the run. */
+static RunView *view_of_folded(Service *service, Run *run, int64_t ended_monotonic_ms, uint64_t mark)
 {
-    RunView *cached = cache_get(service->runs, run_id);
-    if (cached != NULL && cached->run != NULL)
-        return cached;
-    run_view_unref(cached);
-    uint64_t mark = cache_mark(service->runs, run_id);
-    Run *run = fold_journal(service, run_id, error);
-    if (run == NULL)
-        return NULL;
     GString *detail = g_string_sized_new(1024);
     run_encode_detail(run, detail);
     size_t detail_size = detail->len;
     RunView *view = run_view_new(&run->id, &run->flow_id, &run->owner, run->status, run_phase(run), run->seq, run,
                                  g_string_free(detail, FALSE), detail_size);
-    cache_put_read(service->runs, run_id, view, run_view_version(view), run_view_size_bytes(view), mark);
+    if (view->phase != PHASE_OPEN)
+        view->ended_monotonic_ms = ended_monotonic_ms;
+    cache_put_read(service->runs, run->id.text, view, run_view_version(view), run_view_size_bytes(view), mark);
     return view;
 }
 
-RunView *service_load_document(Service *service, const char *run_id, GError **error)
+/* When a run that is found to have ended did so, as far as this process can tell: what another one ended may still get
+ * late events, so it counts from when that is seen. */
+static int64_t ended_when_seen(const Service *service, const RunView *earlier)
+{
+    if (!service->is_shared)
+        return 0;
+    if (earlier != NULL && earlier->phase != PHASE_OPEN)
+        return earlier->ended_monotonic_ms;
+    return clock_monotonic_ms(service->clock);
+}
+
+RunView *service_load_run(Service *service, const char *run_id, bool *ret_is_current, GError **error)
 {
     RunView *cached = cache_get(service->runs, run_id);
-    if (cached != NULL)
+    if (ret_is_current != NULL)
+        *ret_is_current = !service->is_shared;
+    if (cached != NULL && cached->run != NULL)
         return cached;
+    uint64_t mark = cache_mark(service->runs, run_id);
+    Run *run = fold_journal(service, NULL, run_id, error);
+    RunView *view = run != NULL ? view_of_folded(service, run, ended_when_seen(service, cached), mark) : NULL;
+    run_view_unref(cached);
+    if (ret_is_current != NULL)
+        *ret_is_current = true;
+    return view;
+}
+
+/* A cached state with what its journal has beyond it. Takes the reference. */
+static RunView *catch_up(Service *service, RunView *cached, GError **error)
+{
+    uint64_t mark = cache_mark(service->runs, cached->run_id.text);
+    g_autoptr(Run) run = fold_journal(service, cached->run, cached->run_id.text, error);
+    if (run != NULL && run->seq == cached->seq)
+        return cached;
+    RunView *view =
+        run != NULL ? view_of_folded(service, g_steal_pointer(&run), ended_when_seen(service, cached), mark) : NULL;
+    run_view_unref(cached);
+    return view;
+}
+
+RunView *service_load_current(Service *service, const char *run_id, GError **error)
+{
+    bool is_current;
+    RunView *view = service_load_run(service, run_id, &is_current, error);
+    return view == NULL || is_current ? view : catch_up(service, view, error);
+}
+
+static RunView *read_document(Service *service, const char *run_id, const RunView *earlier, GError **error)
+{
     uint64_t mark = cache_mark(service->runs, run_id);
     g_autoptr(RunDocument) document = store_get_run(service->store, run_id, error);
     if (document == NULL)
@@ -171,29 +210,77 @@ RunView *service_load_document(Service *service, const char *run_id, GError **er
     RunView *view =
         run_view_new(&document->run_id, &document->flow_id, &document->owner, document->status, document->phase,
                      document->seq, NULL, g_steal_pointer(&document->detail), document->detail_size);
+    if (view->phase != PHASE_OPEN)
+        view->ended_monotonic_ms = ended_when_seen(service, earlier);
     cache_put_read(service->runs, run_id, view, run_view_version(view), run_view_size_bytes(view), mark);
     return view;
 }
 
+static RunView *load_shared_document(Service *service, const char *run_id, RunView *cached, GError **error)
+{
+    if (cached != NULL && cached->run != NULL)
+        return catch_up(service, run_view_ref(cached), error);
+    g_autoptr(GError) own_error = NULL;
+    RunView *view = read_document(service, run_id, cached, &own_error);
+    int64_t known_seq = MAX(cache_get_version(service->known_seqs, run_id), cached != NULL ? cached->seq : 0);
+    if (view != NULL && view->seq >= known_seq)
+        return view;
+    run_view_unref(view);
+    if (own_error != NULL && own_error->code != FLOWOPS_NOT_FOUND) {
+        g_propagate_error(error, g_steal_pointer(&own_error));
+        return NULL;
+    }
+    return service_load_current(service, run_id, error);
+}
+
+RunView *service_load_document(Service *service, const char *run_id, GError **error)
+{
+    RunView *cached = cache_get(service->runs, run_id);
+    if (!service->is_shared)
+        return cached != NULL ? cached : read_document(service, run_id, NULL, error);
+    RunView *view = load_shared_document(service, run_id, cached, error);
+    run_view_unref(cached);
+    if (view != NULL)
+        service_note_seq(service, run_id, view->seq);
+    return view;
+}
+
+void service_note_seq(Service *service, const char *run_id, int64_t seq)
+{
+    if (service->is_shared)
+        cache_put(service->known_seqs, run_id, service, seq, 0);
+}
+
+static size_t flow_weight(const Flow *flow)
+{
+    return flow->steps_json_size * 3 + 1024;
+}
+
+static Flow *load_newest_flow(Service *service, const char *flow_id, GError **error)
+{
+    uint64_t mark = cache_mark(service->flows, flow_id);
+    Flow *flow = store_get_flow(service->store, flow_id, 0, error);
+    if (flow != NULL)
+        cache_put_read(service->flows, flow_id, flow, flow->version, flow_weight(flow), mark);
+    return flow;
+}
+
 Flow *service_load_flow(Service *service, const char *flow_id, int64_t version, GError **error)
 {
+    if (version == 0 && service->is_shared)
+        return load_newest_flow(service, flow_id, error);
     Flow *flow = cache_get(service->flows, flow_id);
     if (flow != NULL && (version == 0 || flow->version == version))
         return flow;
     flow_unref(flow);
-    if (version == 0) {
-        uint64_t mark = cache_mark(service->flows, flow_id);
-        flow = store_get_flow(service->store, flow_id, 0, error);
-        if (flow != NULL)
-            cache_put_read(service->flows, flow_id, flow, flow->version, flow->steps_json_size * 3 + 1024, mark);
-        return flow;
-    }
+    if (version == 0)
+        return load_newest_flow(service, flow_id, error);
     g_autofree char *key = g_strdup_printf("%s:%" G_GINT64_FORMAT, flow_id, version);
     flow = cache_get(service->definitions, key);
     if (flow == NULL)
         flow = store_get_flow(service->store, flow_id, version, error);
     if (flow != NULL)
-        cache_put(service->definitions, key, flow, version, flow->steps_json_size * 3 + 1024);
+        cache_put(service->definitions, key, flow, version, flow_weight(flow));
     return flow;
 }
 
@@ -278,30 +365,30 @@ bool service_submit(Service *service, ServiceCall *call, GError **error)
 
 RunView *service_find_run(Service *service, const char *run_id)
 {
-    return cache_get(service->runs, run_id);
+    return service->is_shared ? NULL : cache_get(service->runs, run_id);
+}
+
+bool service_is_relay_idle(Service *service)
+{
+    return !atomic_load(&service->is_relay_open) ||
+           (atomic_load(&service->is_relay_idle) && queue_load(service->orders).n_items == 0);
 }
 
 /* ---- start and stop ---- */
 
-static bool read_left_over(Service *service, GError **error)
+static bool count_open_runs(Service *service, GError **error)
 {
+    g_autoptr(GError) own_error = NULL;
     int64_t n_open;
-    if (!store_count_open_runs(service->store, NULL, &n_open, error))
-        return false;
-    atomic_store(&service->n_open_runs, n_open);
-    if (!service->options.has_engine)
+    if (store_count_open_runs(service->store, NULL, &n_open, &own_error)) {
+        atomic_store(&service->n_open_runs, n_open);
         return true;
-    g_autofree Id *ids = g_new(Id, LEFT_OVER_PAGE);
-    Id after = {""};
-    size_t n;
-    do {
-        if (!store_list_runs_in_phase(service->store, PHASE_OPEN, INSTANT_NONE, after.text, LEFT_OVER_PAGE, ids, &n,
-                                      error))
-            return false;
-        g_array_append_vals(service->left_over, ids, (guint)n);
-        if (n > 0)
-            after = ids[n - 1];
-    } while (n == LEFT_OVER_PAGE);
+    }
+    if (!service->is_shared) {
+        g_propagate_error(error, g_steal_pointer(&own_error));
+        return false;
+    }
+    service_note_store(service, own_error); /* a server that is down now may come up: the sweeper counts again */
     return true;
 }
 
@@ -316,16 +403,36 @@ static bool start_threads(Service *service, GError **error)
         if (service->readers[i] == NULL)
             return false;
     }
-    service->sweeper = thread_start("sweeper", ROLE_BUS, sweeper_main, service, error);
-    if (service->sweeper == NULL)
-        return false;
-    if (!service->options.has_engine)
-        return true; /* nobody would take a command from the in-process bus: the outbox keeps them */
-    service->intake = thread_start("intake", ROLE_BUS, intake_main, service, error);
-    if (service->intake == NULL)
-        return false;
-    service->relay = thread_start("relay", ROLE_BUS, relay_main, service, error);
-    return service->relay != NULL;
+    struct {
+        Thread **thread;
+        const char *name;
+        ThreadMain thread_main;
+    } others[] = {{&service->sweeper, "sweeper", sweeper_main},
+                  {&service->intake, "intake", intake_main},
+                  {&service->relay, "relay", relay_main},
+                  {&service->updates, "updates", updates_main}};
+    size_t n_others = G_N_ELEMENTS(others) - (service->is_shared ? 0 : 1);
+    for (size_t i = 0; i < n_others; i++) {
+        *others[i].thread = thread_start(others[i].name, ROLE_BUS, others[i].thread_main, service, error);
+        if (*others[i].thread == NULL)
+            return false;
+    }
+    return true;
+}
+
+static void order_free_item(void *order)
+{
+    order_free(order);
+}
+
+/* Of known seqs, which are versions of no value. */
+static void *no_ref(void *value)
+{
+    return value;
+}
+
+static void no_unref(void *value G_GNUC_UNUSED)
+{
 }
 
 Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, const ServiceOptions *options,
@@ -333,12 +440,13 @@ Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, con
 {
     static const CacheValueOps view_ops = {view_ref, view_unref};
     static const CacheValueOps flow_ops = {flow_ref_value, flow_unref_value};
+    static const CacheValueOps no_ops = {no_ref, no_unref};
     Service *service = g_new0(Service, 1);
     service->store = store;
     service->bus = bus;
     service->hub = hub;
     service->clock = clock;
-    service->started_monotonic_ms = clock_monotonic_ms(clock);
+    service->is_shared = store_is_shared(store);
     service->options = *options;
     service->runs = cache_new(options->cache_bytes, &view_ops);
     service->flows = cache_new(options->cache_bytes / 2, &flow_ops);
@@ -346,7 +454,8 @@ Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, con
     service->writes = queue_new("writes", WRITE_QUEUE_ITEMS, WRITE_QUEUE_BYTES, NULL);
     service->reads = queue_new("reads", READ_QUEUE_ITEMS, READ_QUEUE_BYTES, NULL);
     service->readers = g_new0(Thread *, options->n_readers);
-    service->left_over = g_array_new(FALSE, FALSE, sizeof(Id));
+    service->known_seqs = cache_new(KNOWN_SEQS_BYTES, &no_ops);
+    service->orders = queue_new("orders", ORDERS_ITEMS, ORDERS_BYTES, order_free_item);
     bell_init(&service->relay_bell);
     bell_init(&service->sweeper_bell);
     bell_init(&service->stop_bell);
@@ -354,7 +463,9 @@ Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, con
     atomic_store(&service->may_have_runs_to_stop, true);
     atomic_store(&service->is_store_up, true);
     atomic_store(&service->is_bus_up, true);
-    if (!read_left_over(service, error) || !start_threads(service, error)) {
+    atomic_store(&service->is_relay_open, bus_is_durable(bus));
+    atomic_store(&service->is_outbox_behind, true); /* what an earlier process left */
+    if (!count_open_runs(service, error) || !start_threads(service, error)) {
         service_close_doors(service);
         service_stop(service);
         return NULL;
@@ -365,21 +476,24 @@ Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, con
 void service_close_doors(Service *service)
 {
     atomic_store(&service->is_accepting, false);
-    atomic_store(&service->is_stopping, true);
-    bell_close(&service->relay_bell);
-    bell_close(&service->sweeper_bell);
-    bell_close(&service->stop_bell);
+    if (!bus_is_durable(service->bus))
+        atomic_store(&service->is_relay_open, false);
 }
 
 void service_stop(Service *service)
 {
     if (service == NULL)
         return;
-    /* Those who feed the writer first, then the writer, which answers what it was given. */
     atomic_store(&service->is_past_deadline, true);
+    atomic_store(&service->is_stopping, true);
+    bell_close(&service->relay_bell);
+    bell_close(&service->sweeper_bell);
+    bell_close(&service->stop_bell);
+    /* Those who feed the writer first, then the writer, which answers what it was given. */
     thread_join(service->intake);
     thread_join(service->relay);
     thread_join(service->sweeper);
+    thread_join(service->updates);
     queue_close(service->writes);
     thread_join(service->writer);
     queue_close(service->reads);
@@ -388,10 +502,11 @@ void service_stop(Service *service)
     g_free(service->readers);
     queue_free(service->writes);
     queue_free(service->reads);
+    queue_free(service->orders);
     cache_free(service->runs);
     cache_free(service->flows);
     cache_free(service->definitions);
-    g_array_unref(service->left_over);
+    cache_free(service->known_seqs);
     bell_done(&service->relay_bell);
     bell_done(&service->sweeper_bell);
     bell_done(&service->stop_bell);
@@ -401,9 +516,12 @@ void service_stop(Service *service)
 ServiceHealth service_health(Service *service)
 {
     CacheLoad runs = cache_load(service->runs);
-    return (ServiceHealth){
+    BusHealth bus = bus_health(service->bus);
+    ServiceHealth health = {
         .is_store_up = atomic_load(&service->is_store_up),
-        .is_bus_up = atomic_load(&service->is_bus_up),
+        .is_bus_up = atomic_load(&service->is_bus_up) && bus.is_up,
+        .status_lag = bus.status_lag,
+        .n_partitions = bus.n_partitions_held,
         .is_accepting = atomic_load(&service->is_accepting),
         .n_writes_queued = queue_load(service->writes).n_items,
         .n_reads_queued = queue_load(service->reads).n_items,
@@ -417,4 +535,6 @@ ServiceHealth service_health(Service *service)
         .n_runs_cached = runs.n_entries,
         .cache_size_bytes = runs.size_bytes,
     };
+    g_strlcpy(health.bus_reason, bus.reason, sizeof health.bus_reason);
+    return health;
 }

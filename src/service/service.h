@@ -21,19 +21,21 @@
 typedef struct Service Service;
 
 typedef struct {
-    bool has_engine;           /* an engine of ours is on the local bus: hand over what an earlier process left */
     int64_t max_open_runs;     /* a start beyond this is refused with 503: MAX_OPEN_RUNS */
     size_t cache_bytes;        /* run cache bound */
     size_t n_readers;          /* store reader threads */
     int64_t command_resend_ms; /* COMMAND_RESEND_SECONDS */
 } ServiceOptions;
 
-/* Starts writer, readers, relay, intake and sweeper. Reads which runs were open before it returns, so that doors may
- * open then; their hand-over goes on in the background. */
+/* Starts writer, readers, relay, intake and sweeper. On a bus that is not durable nothing is published before an engine has
+ * announced itself; then it is given what an earlier process left. */
 MUST_CHECK Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, const ServiceOptions *options,
                                   GError **error);
-/* No more calls are taken (BUSY), commands are published no more; what was taken goes on. */
+/* No more calls are taken (BUSY); what was taken goes on. On a bus that is not durable commands are published no more: its
+ * engine is about to end. */
 void service_close_doors(Service *service);
+/* True when every command that this process ordered, and may publish, is on the bus. */
+bool service_is_relay_idle(Service *service);
 /* After service_close_doors() and bus_shutdown(). What the intake has is appended; a call that still waits is answered BUSY
  * without the store, so that the end does not hang on what has queued; threads are joined. */
 void service_stop(Service *service);
@@ -82,8 +84,10 @@ typedef struct {
     RunStatus status;
     RunPhase phase;
     int64_t seq;
-    int64_t ended_monotonic_ms; /* when the terminal status was appended by this process; 0: before, or not ended */
-    const char *detail;         /* run detail, JSON */
+    int64_t
+        ended_monotonic_ms; /* when this process appended the terminal status, or learned of it (shared store); 0: before it
+                                   began, or not ended */
+    const char *detail;     /* run detail, JSON */
     size_t detail_size;
     const Run *run; /* the folded state; NULL when only the document was read */
     int ref_count;  /* atomic */
@@ -105,6 +109,7 @@ struct ServiceCall {
     Precondition precondition;
     CommandKind command;
     bool is_forced;
+    bool is_exact; /* GET_RUN: with all that is in the journal, though its document be behind */
     struct {
         char *triggered_by; /* NULL: the caller */
         TextMap labels, inputs;
@@ -146,6 +151,9 @@ RunView *service_find_run(Service *service, const char *run_id);
 
 typedef struct {
     bool is_store_up, is_bus_up, is_accepting;
+    char bus_reason[160]; /* why it is not up */
+    int64_t status_lag;   /* messages not yet taken in; -1: not known */
+    int32_t n_partitions; /* of statuses, held by this replica */
     size_t n_writes_queued, n_reads_queued;
     int64_t n_open_runs, n_commits, n_appends, n_events_appended;
     int64_t n_statuses_ignored, n_dead_letters;

@@ -15,9 +15,14 @@
 #define READ_QUEUE_ITEMS 4096
 #define READ_QUEUE_BYTES (16 * 1024 * 1024)
 #define WRITE_GROUP_ITEMS 1024    /* of one commit: bounds its latency and memory */
+#define WRITE_LOOK_MAX 512        /* runs or flows that a shared store is asked about at once */
 #define STATUS_BATCH_MESSAGES 512 /* taken from the bus at once; they share a commit */
-#define WRITE_ATTEMPTS 5          /* an append that lost to another writer is decided again so often */
-#define SETTLE_AFTER_MS 10000     /* an engine has this long to close the steps of a run that ended */
+#define WRITE_ATTEMPTS 16         /* an append that lost to another writer is decided again so often */
+#define ORDERS_ITEMS 8192 /* appended commands on their way to the relay; beyond: they wait in the outbox only */
+#define ORDERS_BYTES (32 * 1024 * 1024) /* of the states they hold */
+#define KNOWN_SEQS_BYTES \
+    (8 * 1024 * 1024)         /* how far journals of a shared store are known to be: the newest 50,000 or so */
+#define SETTLE_AFTER_MS 10000 /* an engine has this long to close the steps of a run that ended */
 
 typedef enum {
     ITEM_CALL,
@@ -26,6 +31,7 @@ typedef enum {
     ITEM_STOP,      /* these are stopped on the service's own behalf (their flow was deleted by force) */
     ITEM_SETTLE,    /* these ended and their engine left steps open */
     ITEM_PUBLISHED, /* outbox entries are on the bus */
+    ITEM_REFRESH,   /* the documents of these are behind their journals */
 } WriterItemKind;
 
 typedef enum {
@@ -49,7 +55,7 @@ struct WriterItem {
     CallResult result; /* OK, UNAVAILABLE, UNKNOWN ...: of the item as a whole */
     int n_attempts;
     ServiceCall *call; /* ITEM_CALL */
-    const Id *run_ids; /* HAND_OVER, STOP, SETTLE: one commit, one outcome */
+    const Id *run_ids; /* HAND_OVER, STOP, SETTLE, REFRESH: one commit, one outcome */
     size_t n_run_ids;
     StatusItem *statuses;
     size_t n_statuses;
@@ -73,25 +79,31 @@ struct Service {
     Cache *flows;       /* flow id -> newest Flow */
     Cache *definitions; /* "flow id:version" -> Flow, for START of runs whose flow has moved on */
 
+    Cache *known_seqs; /* shared store: run id -> how far its journal is known to be, as the version of no value */
+
     Queue *writes; /* of WriterItem */
     Queue *reads;  /* of ServiceCall */
+    Queue *orders; /* of Order: what was just appended, for the relay; a full queue leaves it to the outbox */
     Thread *writer;
     Thread **readers;
     Thread *relay;
     Thread *intake;
     Thread *sweeper;
-    Bell relay_bell;   /* the outbox has something new */
-    Bell sweeper_bell; /* a flow was deleted by force, an engine announced itself */
+    Thread *updates;   /* shared store */
+    Bell relay_bell;   /* there is something new to publish */
+    Bell sweeper_bell; /* a flow was deleted by force */
     Bell stop_bell;    /* closed when the service stops: what a thread waits on between two tries */
 
-    GArray *left_over; /* of Id: runs open when this process began; the sweeper's after start */
-    int64_t started_monotonic_ms;
-    atomic_bool is_relay_open; /* what an earlier process left was handed over: commands may be published */
+    bool is_shared; /* other processes write to the store, too: what is cached may be behind */
 
     atomic_bool is_accepting;
     atomic_bool is_stopping;
     atomic_bool is_past_deadline; /* calls that still wait are answered BUSY without the store */
-    atomic_bool is_engine_announced;
+    /* Commands may be published: the bus keeps them, or an engine has taken its place on it and has been given what an
+     * earlier process left. */
+    atomic_bool is_relay_open;
+    atomic_bool is_outbox_behind;      /* the outbox has entries that are in no queue */
+    atomic_bool is_relay_idle;         /* the relay has published all it knows of */
     atomic_bool may_have_runs_to_stop; /* a flow was deleted by force, now or before this process began */
     atomic_bool is_store_up;           /* as the last write or read found it */
     atomic_bool is_bus_up;
@@ -110,11 +122,17 @@ size_t run_view_size_bytes(const RunView *view);
 /* For the cache: a folded view is more than the document alone of the same seq, and takes its place. */
 int64_t run_view_version(const RunView *view);
 
-/* The run's newest committed state, folded: from the cache, else from its journal (then cached). Any thread but a loop.
- * NOT_FOUND, or a store's error. */
-MUST_CHECK RunView *service_load_run(Service *service, const char *run_id, GError **error);
-/* The same, content with the document alone (view->run may be NULL). */
+/* A committed state of the run, folded: from the cache, else from its journal (then cached). Any thread but a loop.
+ * *ret_is_current (NULL: never mind): it is the newest. With a shared store a cached one may be behind: good for what
+ * appends, since the append finds out. NOT_FOUND, or a store's error. */
+MUST_CHECK RunView *service_load_run(Service *service, const char *run_id, bool *ret_is_current, GError **error);
+/* The newest committed state, whoever wrote it. */
+MUST_CHECK RunView *service_load_current(Service *service, const char *run_id, GError **error);
+/* What GET shows: content with the document alone (view->run may be NULL), but never less than this process has shown or
+ * heard of before. One round trip of a shared store, two when its document is behind. */
 MUST_CHECK RunView *service_load_document(Service *service, const char *run_id, GError **error);
+/* Notes how far a run's journal is; nothing where the store is not shared. */
+void service_note_seq(Service *service, const char *run_id, int64_t seq);
 /* version 0: the newest, which may be a deletion. */
 MUST_CHECK Flow *service_load_flow(Service *service, const char *flow_id, int64_t version, GError **error);
 
@@ -122,12 +140,37 @@ MUST_CHECK Flow *service_load_flow(Service *service, const char *flow_id, int64_
 CallResult call_result_of(const GError *error);
 void service_note_store(Service *service, const GError *error); /* NULL: it answered */
 
+/* ---- orders (order.c): commands on their way from the journal to the bus ---- */
+
+typedef struct {
+    RunView *view; /* a state that includes it; a reference */
+    CommandKind command;
+    Id command_id;
+    int64_t timestamp;
+    int64_t seq;
+    bool is_repeat;     /* was published before: nothing to mark */
+    bool is_taken_over; /* another replica's: its run's document may be missing, too */
+} Order;
+Order *order_new(const Event *event); /* without a view */
+/* The pending command of a state. */
+Order *order_new_pending(RunView *view);
+/* The order behind an outbox entry. NOT_FOUND when its event is not there (yet). */
+MUST_CHECK Order *order_load(Service *service, const RunSeq *entry, GError **error);
+void order_free(Order *order);
+size_t order_size_bytes(const Order *order);
+/* Nothing is said for what a later hand-over makes up for, nor a START of a run that has ended (stopped by force before it
+ * was published): nobody would stop it again. */
+bool order_is_superseded(Service *service, const Order *order);
+/* Adds the order's message to an array of BusMessage; two for a START behind which a pending command is said again. */
+MUST_CHECK bool order_encode(Service *service, const Order *order, GPtrArray *messages, GError **error);
+
 /* ---- threads ---- */
 void writer_main(void *service);
 void reader_main(void *service);
 void relay_main(void *service);
 void intake_main(void *service);
 void sweeper_main(void *service);
+void updates_main(void *service);
 
 /* Pushes and waits until the item is done, for threads that may block (relay, intake, sweeper). False: the service is
  * stopping and the item was not taken. `latch` is scratch of the calling thread. */

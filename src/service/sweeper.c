@@ -1,18 +1,22 @@
-/* The sweeper finishes what would otherwise stay unfinished: it hands the runs that an earlier process left to this
- * process's engine, stops the runs of flows deleted by force, and closes the steps that an engine left open. */
+/* The sweeper finishes what would otherwise stay unfinished: it stops the runs of flows deleted by force, closes the steps
+ * that an engine left open, and, in a shared store, writes the documents that a replica which died left behind. */
 #include "service/service_internal.h"
 
 #include <string.h>
 
 #include "base/log.h"
+#include "service/sightings.h"
 
 #define SWEEP_MS 2000
-#define SWEEP_PAGE 64 /* runs of one commit: bounds what their states take together */
+#define SWEEP_PAGE 64        /* runs of one commit: bounds what their states take together */
+#define ENDING_MAX 100000    /* runs whose age is kept; what is beyond is settled when others are */
+#define OTHERS_LOOK_MS 10000 /* rules.md: documents that nobody has touched for so long are folded again */
 
 typedef struct {
     Service *service;
     Bell latch;
-    size_t n_handed_over; /* of left_over */
+    Sightings *ending; /* runs that ended with open steps */
+    int64_t looked_at; /* monotonic ms of the last look at what others did */
 } Sweeper;
 
 /* One commit for these runs. False: it failed (and is logged), or the service stops. */
@@ -29,24 +33,6 @@ static bool do_runs(Sweeper *sweeper, WriterItemKind kind, const Id *run_ids, si
     return is_done && !atomic_load(&sweeper->service->is_stopping);
 }
 
-/* Every run that was open when this process began, once an engine has announced itself. */
-static void hand_over_left_over(Sweeper *sweeper)
-{
-    Service *service = sweeper->service;
-    size_t n_all = service->left_over->len;
-    while (sweeper->n_handed_over < n_all) {
-        const Id *run_ids = &g_array_index(service->left_over, Id, sweeper->n_handed_over);
-        size_t n = MIN(SWEEP_PAGE, n_all - sweeper->n_handed_over);
-        if (!do_runs(sweeper, ITEM_HAND_OVER, run_ids, n))
-            return;
-        sweeper->n_handed_over += n;
-        if (sweeper->n_handed_over == n_all) {
-            g_autofree char *count = g_strdup_printf("%zu", n_all);
-            log_event(LOG_INFO, "unfinished runs were handed to the engine", "runs", count, NULL);
-        }
-    }
-}
-
 /* Lists the next page of runs after an id. */
 typedef bool (*ListRuns)(Service *service, const char *after, Id *ret_ids, size_t *ret_n, GError **error);
 
@@ -55,10 +41,9 @@ static bool list_runs_to_stop(Service *service, const char *after, Id *ret_ids, 
     return store_list_runs_to_stop(service->store, after, SWEEP_PAGE, ret_ids, ret_n, error);
 }
 
-static bool list_runs_to_settle(Service *service, const char *after, Id *ret_ids, size_t *ret_n, GError **error)
+static bool list_runs_behind(Service *service, const char *after, Id *ret_ids, size_t *ret_n, GError **error)
 {
-    return store_list_runs_in_phase(service->store, PHASE_ENDING, INSTANT_NONE, after, SWEEP_PAGE, ret_ids, ret_n,
-                                    error);
+    return store_list_runs_behind(service->store, after, SWEEP_PAGE, ret_ids, ret_n, error);
 }
 
 /* True when all that there was is done. */
@@ -82,6 +67,49 @@ static bool sweep(Sweeper *sweeper, ListRuns list, WriterItemKind kind)
     return true;
 }
 
+/* By our own clock, from when this process saw the end: engines' clocks may be off. */
+static void settle(Sweeper *sweeper)
+{
+    Service *service = sweeper->service;
+    int64_t now_ms = clock_monotonic_ms(service->clock);
+    Id ids[SWEEP_PAGE];
+    Id after = {""};
+    size_t n;
+    do {
+        g_autoptr(GError) error = NULL;
+        if (!store_list_runs_in_phase(service->store, PHASE_ENDING, INSTANT_NONE, after.text, SWEEP_PAGE, ids, &n,
+                                      &error)) {
+            log_error(LOG_WARNING, "the sweeper could not read its runs; it tries again", error, NULL);
+            return;
+        }
+        if (n == 0)
+            break;
+        after = ids[n - 1];
+        size_t n_old = 0;
+        for (size_t i = 0; i < n; i++)
+            if (sightings_note(sweeper->ending, &ids[i], 0, now_ms) >= SETTLE_AFTER_MS)
+                ids[n_old++] = ids[i];
+        if (n_old > 0 && !do_runs(sweeper, ITEM_SETTLE, ids, n_old))
+            return;
+    } while (n == SWEEP_PAGE);
+    sightings_end_round(sweeper->ending);
+}
+
+/* What only several writers make necessary. */
+static void look_at_others(Sweeper *sweeper)
+{
+    Service *service = sweeper->service;
+    int64_t now_ms = clock_monotonic_ms(service->clock);
+    if (!service->is_shared || now_ms - sweeper->looked_at < OTHERS_LOOK_MS)
+        return;
+    sweeper->looked_at = now_ms;
+    int64_t n_open;
+    if (store_count_open_runs(service->store, NULL, &n_open, NULL))
+        atomic_store(&service->n_open_runs, n_open);
+    (void)sweep(sweeper, list_runs_behind, ITEM_REFRESH);
+    atomic_store(&service->may_have_runs_to_stop, true); /* another replica may have deleted a flow and died */
+}
+
 /* While the store is thought to be down: somebody has to find out that it is up again, even when nobody writes. */
 static void probe_store(Service *service)
 {
@@ -93,20 +121,16 @@ static void probe_store(Service *service)
 void sweeper_main(void *arg)
 {
     Service *service = arg;
-    Sweeper sweeper = {.service = service};
+    Sweeper sweeper = {.service = service, .ending = sightings_new(ENDING_MAX)};
     bell_init(&sweeper.latch);
     while (bell_wait(&service->sweeper_bell, SWEEP_MS)) {
         probe_store(service);
-        /* Looking for them walks all open runs, so only when there may be some. Before the hand-over, so
-         * that no step of theirs begins. */
+        /* Looking for them walks all open runs, so only when there may be some. */
         if (atomic_exchange(&service->may_have_runs_to_stop, false) && !sweep(&sweeper, list_runs_to_stop, ITEM_STOP))
             atomic_store(&service->may_have_runs_to_stop, true);
-        if (service->options.has_engine && atomic_load(&service->is_engine_announced)) {
-            hand_over_left_over(&sweeper);
-            if (sweeper.n_handed_over == service->left_over->len && !atomic_exchange(&service->is_relay_open, true))
-                bell_ring(&service->relay_bell);
-        }
-        sweep(&sweeper, list_runs_to_settle, ITEM_SETTLE);
+        settle(&sweeper);
+        look_at_others(&sweeper);
     }
     bell_done(&sweeper.latch);
+    sightings_free(sweeper.ending);
 }

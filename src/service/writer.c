@@ -16,6 +16,7 @@ static void touched_free(void *data)
         g_string_free(touched->events, TRUE);
         g_array_unref(touched->event_sizes);
         g_array_unref(touched->command_seqs);
+        g_ptr_array_unref(touched->orders);
     }
     g_free(touched);
 }
@@ -30,6 +31,8 @@ Group *group_new(Service *service)
     group->items = g_ptr_array_new();
     group->flows = g_ptr_array_new();
     group->published = g_array_new(FALSE, FALSE, sizeof(RunSeq));
+    group->refreshed = g_ptr_array_new();
+    group->flow_versions = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     return group;
 }
 
@@ -40,6 +43,8 @@ void group_free(Group *group)
     g_ptr_array_unref(group->items);
     g_ptr_array_unref(group->flows);
     g_array_unref(group->published);
+    g_ptr_array_unref(group->refreshed);
+    g_hash_table_unref(group->flow_versions);
     g_free(group);
 }
 
@@ -72,6 +77,32 @@ bool precondition_holds(const Precondition *precondition, int64_t tag)
 
 /* ---- from a group to the store's writes ---- */
 
+static RunRow row_of(const RunView *view, size_t summary_size, const char *updated_by)
+{
+    const Run *run = view->run;
+    return (RunRow){
+        .run_id = run->id,
+        .flow_id = run->flow_id,
+        .owner = run->owner,
+        .status = run->status,
+        .phase = view->phase,
+        .triggered_by = run->triggered_by,
+        .created_by = updated_by,
+        .updated_by = updated_by,
+        .created_at = run->created_at,
+        .updated_at = run->updated_at,
+        .seq = run->seq,
+        .flow_version = run->flow_version,
+        .pending = run->pending.command,
+        .pending_at = run->pending.command != COMMAND_NONE ? run->pending.requested_at : INSTANT_NONE,
+        .detail = view->detail,
+        .detail_size = view->detail_size,
+        .summary_size = summary_size,
+        .labels = &run->labels,
+        .run = run,
+    };
+}
+
 /* The state after the group's events, as it will be shown and stored. */
 static void touched_build_view(Group *group, TouchedRun *touched)
 {
@@ -87,27 +118,15 @@ static void touched_build_view(Group *group, TouchedRun *touched)
                                        ? touched->base->ended_monotonic_ms
                                        : clock_monotonic_ms(group->service->clock);
     touched->view = view;
-    touched->row = (RunRow){
-        .run_id = run->id,
-        .flow_id = run->flow_id,
-        .owner = run->owner,
-        .status = run->status,
-        .phase = phase,
-        .triggered_by = run->triggered_by,
-        .created_by = touched->updated_by,
-        .updated_by = touched->updated_by,
-        .created_at = run->created_at,
-        .updated_at = run->updated_at,
-        .seq = run->seq,
-        .flow_version = run->flow_version,
-        .pending = run->pending.command,
-        .pending_at = run->pending.command != COMMAND_NONE ? run->pending.requested_at : INSTANT_NONE,
-        .detail = view->detail,
-        .detail_size = detail_size,
-        .summary_size = summary_size,
-        .labels = &run->labels,
-        .run = run,
-    };
+    touched->row = row_of(view, summary_size, touched->updated_by);
+}
+
+/* A document that is to be written again, from the state as it is. */
+static void touched_build_row(TouchedRun *touched)
+{
+    g_autoptr(GString) detail = g_string_sized_new(touched->base->detail_size + 1);
+    size_t summary_size = run_encode_detail(touched->base->run, detail);
+    touched->row = row_of(touched->base, summary_size, "service");
 }
 
 static size_t group_build_writes(Group *group, StoreWrite *writes)
@@ -132,6 +151,13 @@ static size_t group_build_writes(Group *group, StoreWrite *writes)
                                        .n_commands = touched->command_seqs->len,
                                        .supersedes_commands = touched->supersedes_commands,
                                    }};
+    }
+    for (guint i = 0; i < group->refreshed->len; i++) {
+        TouchedRun *touched = group->refreshed->pdata[i];
+        if (touched->work != NULL)
+            continue; /* its append brings the document */
+        touched_build_row(touched);
+        writes[n++] = (StoreWrite){.kind = WRITE_PROJECTION, .projection = &touched->row};
     }
     for (guint i = 0; i < group->published->len; i++)
         writes[n++] = (StoreWrite){.kind = WRITE_PUBLISHED, .published = g_array_index(group->published, RunSeq, i)};
@@ -159,6 +185,24 @@ static void touched_publish(Service *service, TouchedRun *touched)
     }
     hub_ring(service->hub, view->run_id.text, view->seq - (int64_t)touched->event_sizes->len + 1, events,
              touched->event_sizes->len);
+    if (service->is_shared) {
+        service_note_seq(service, view->run_id.text, view->seq);
+        bus_publish_update(service->bus, view->run_id.text, view->seq);
+    }
+}
+
+/* Hands the relay what it is to publish. What does not fit, or must wait for an engine, is in the outbox. */
+static void touched_order(Service *service, TouchedRun *touched)
+{
+    for (guint i = 0; i < touched->orders->len; i++) {
+        Order *order = touched->orders->pdata[i];
+        order->view = run_view_ref(touched->view);
+        if (atomic_load(&service->is_relay_open) &&
+            queue_try_push(service->orders, order, order_size_bytes(order)) == QUEUE_OK)
+            touched->orders->pdata[i] = NULL;
+        else
+            atomic_store(&service->is_outbox_behind, true);
+    }
 }
 
 /* Takes the outcomes out of the writes, in the order group_build_writes() made them. */
@@ -172,13 +216,13 @@ static void group_take_outcomes(Group *group, const StoreWrite *writes, GHashTab
             g_hash_table_insert(lost_flows, group->flows->pdata[i], GINT_TO_POINTER(writes[n].ret_outcome));
     for (guint i = 0; i < group->touched->len; i++) {
         TouchedRun *touched = group->touched->pdata[i];
-        touched->outcome = WRITTEN;
         if (touched->work == NULL)
-            continue;
+            continue; /* as group_make_sure() found it */
         touched->outcome = writes[n++].ret_outcome;
         if (touched->outcome == WRITTEN) {
             has_commands = has_commands || touched->command_seqs->len > 0;
             touched_publish(service, touched);
+            touched_order(service, touched);
         } else {
             touched->work = NULL; /* freed with the view */
             cache_remove(service->runs, touched->run_id.text);
@@ -186,6 +230,41 @@ static void group_take_outcomes(Group *group, const StoreWrite *writes, GHashTab
     }
     if (has_commands)
         bell_ring(&service->relay_bell);
+}
+
+/* ---- a shared store: is what decided nothing true of the newest state? ---- */
+
+/* Asks for all that rests on a state which another process may have left behind. One that did is dropped from the cache,
+ * and what rests on it is decided again like what lost an append. */
+static void group_make_sure(Group *group)
+{
+    Service *service = group->service;
+    for (guint i = 0; i < group->touched->len; i++)
+        ((TouchedRun *)group->touched->pdata[i])->outcome = WRITTEN;
+    if (!service->is_shared)
+        return;
+    RunSeq known[WRITE_LOOK_MAX];
+    TouchedRun *asked[WRITE_LOOK_MAX];
+    bool is_newer[WRITE_LOOK_MAX];
+    for (guint at = 0; at < group->touched->len;) {
+        size_t n = 0;
+        for (; at < group->touched->len && n < WRITE_LOOK_MAX; at++) {
+            TouchedRun *touched = group->touched->pdata[at];
+            if (touched->work != NULL || touched->is_current || !touched->rests_on_base)
+                continue; /* an append finds out by itself */
+            known[n] = (RunSeq){.run_id = touched->run_id, .seq = touched->base->seq};
+            asked[n++] = touched;
+        }
+        g_autoptr(GError) error = NULL;
+        bool is_asked = n == 0 || store_find_newer(service->store, known, n, is_newer, &error);
+        service_note_store(service, error);
+        for (size_t i = 0; i < n; i++) {
+            if (is_asked && !is_newer[i])
+                continue;
+            asked[i]->outcome = is_asked ? WRITE_CONFLICT : WRITE_NOTHING;
+            cache_remove(service->runs, asked[i]->run_id.text);
+        }
+    }
 }
 
 static CallResult result_of_outcome(WriteOutcome outcome)
@@ -213,11 +292,16 @@ static CallResult item_outcome(const WriterItem *item, GHashTable *lost_flows, C
     return item->touched != NULL ? result_of_outcome(item->touched->outcome) : RESULT_OK;
 }
 
-/* It lost again and again. A call is told to try later; of a batch, only what concerns the runs in conflict is given up,
- * since a journal and a document that contradict each other will not get better, and the others must go on. */
+/* It lost again and again. A call is told to try later, and so is a batch when others write, too. In a store of our own, only
+ * what concerns the runs in conflict is given up, since a journal and a document that contradict each other will not get
+ * better, and the others must go on. */
 static void item_give_up(Group *group, WriterItem *item)
 {
-    item->result = item->kind == ITEM_CALL ? RESULT_UNAVAILABLE : RESULT_OK;
+    if (item->kind == ITEM_CALL || group->service->is_shared) {
+        item->result = RESULT_UNAVAILABLE;
+        return;
+    }
+    item->result = RESULT_OK;
     for (size_t i = 0; i < item->n_statuses; i++) {
         StatusItem *status = &item->statuses[i];
         const TouchedRun *touched = g_hash_table_lookup(group->by_run, status->message->run_id.text);
@@ -227,7 +311,7 @@ static void item_give_up(Group *group, WriterItem *item)
         g_free(status->reason);
         status->reason = g_strdup_printf("run %s: every append was in conflict", touched->run_id.text);
     }
-    for (guint i = 0; item->kind != ITEM_CALL && i < group->touched->len; i++) {
+    for (guint i = 0; i < group->touched->len; i++) {
         const TouchedRun *touched = group->touched->pdata[i];
         if (touched->outcome == WRITE_CONFLICT)
             log_event(LOG_ERROR, "every append to a run was in conflict; it was left alone", "runId",
@@ -251,11 +335,13 @@ static void item_finish(Service *service, WriterItem *item)
     item_answer(item);
 }
 
-static CallResult group_worst(const StoreWrite *writes, size_t n_writes)
+static CallResult group_worst(const Group *group, const StoreWrite *writes, size_t n_writes)
 {
     WriteOutcome worst = WRITTEN;
     for (size_t i = 0; i < n_writes; i++)
         worst = MAX(worst, writes[i].ret_outcome);
+    for (guint i = 0; i < group->touched->len; i++)
+        worst = MAX(worst, ((const TouchedRun *)group->touched->pdata[i])->outcome);
     return result_of_outcome(worst);
 }
 
@@ -277,8 +363,9 @@ static GPtrArray *group_commit(Group *group)
 {
     Service *service = group->service;
     g_autoptr(GError) error = NULL;
+    group_make_sure(group);
     g_autofree StoreWrite *writes =
-        g_new(StoreWrite, group->flows->len + group->touched->len + group->published->len + 1);
+        g_new(StoreWrite, group->flows->len + 2 * group->touched->len + group->published->len + 1);
     size_t n_writes = group_build_writes(group, writes);
     if (n_writes > 0) {
         bool was_up = atomic_load(&service->is_store_up);
@@ -292,7 +379,7 @@ static GPtrArray *group_commit(Group *group)
     group_take_outcomes(group, writes, lost_flows);
     if (n_writes > 0)
         settle_open_count(service, error == NULL, error);
-    CallResult worst = group_worst(writes, n_writes);
+    CallResult worst = group_worst(group, writes, n_writes);
 
     GPtrArray *lost = g_ptr_array_new();
     for (guint i = 0; i < group->items->len; i++) {
@@ -339,6 +426,7 @@ static void group_finish(Group *group)
         if (lost->len == 0)
             return;
         group = group_new(service);
+        group_look_up_flows(group, lost->pdata, lost->len);
         for (guint i = 0; i < lost->len; i++)
             group_take(group, lost->pdata[i]);
     }
@@ -362,6 +450,7 @@ void writer_main(void *arg)
     size_t n_items;
     while (queue_pop(service->writes, items, WRITE_GROUP_ITEMS, -1, &n_items) == QUEUE_OK) {
         Group *group = group_new(service);
+        group_look_up_flows(group, items, n_items);
         for (size_t i = 0; i < n_items; i++) {
             if (refuse_late(service, items[i]))
                 continue;
@@ -372,6 +461,7 @@ void writer_main(void *arg)
             group_finish(group); /* it sees all that came before it, committed */
             flow_change(service, items[i]);
             group = group_new(service);
+            group_look_up_flows(group, items + i + 1, n_items - i - 1);
         }
         group_finish(group);
     }

@@ -17,6 +17,63 @@ void group_take_flow_creation(Group *group, WriterItem *item)
     g_ptr_array_add(group->flows, item->flow);
 }
 
+static bool is_start(const WriterItem *item)
+{
+    return item->kind == ITEM_CALL && item->call->kind == CALL_START_RUN;
+}
+
+/* Learns the newest versions of a few flows. */
+static void look_up_flows(Group *group, const Id *flow_ids, size_t n)
+{
+    int64_t versions[WRITE_LOOK_MAX];
+    g_autoptr(GError) error = NULL;
+    bool is_read = store_get_flow_versions(group->service->store, flow_ids, n, versions, &error);
+    service_note_store(group->service, error);
+    for (size_t i = 0; is_read && i < n; i++)
+        g_hash_table_insert(group->flow_versions, g_strdup(flow_ids[i].text),
+                            g_memdup2(&versions[i], sizeof versions[i]));
+}
+
+void group_look_up_flows(Group *group, void *const *items, size_t n_items)
+{
+    if (!group->service->is_shared)
+        return;
+    g_autoptr(GHashTable) asked = g_hash_table_new(g_str_hash, g_str_equal);
+    Id flow_ids[WRITE_LOOK_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < n_items; i++) {
+        const WriterItem *item = items[i];
+        if (is_flow_change(item))
+            break; /* what comes behind it is looked up after it */
+        if (!is_start(item) || !g_hash_table_add(asked, item->call->flow_id.text))
+            continue;
+        flow_ids[n++] = item->call->flow_id;
+        if (n == WRITE_LOOK_MAX) {
+            look_up_flows(group, flow_ids, n);
+            n = 0;
+        }
+    }
+    if (n > 0)
+        look_up_flows(group, flow_ids, n);
+}
+
+Flow *group_load_flow(Group *group, const Id *flow_id, GError **error)
+{
+    Service *service = group->service;
+    if (!service->is_shared)
+        return service_load_flow(service, flow_id->text, 0, error);
+    const int64_t *version = g_hash_table_lookup(group->flow_versions, flow_id->text);
+    if (version == NULL) {
+        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the store does not answer");
+        return NULL;
+    }
+    if (*version == 0) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND, "no flow %s", flow_id->text);
+        return NULL;
+    }
+    return service_load_flow(service, flow_id->text, *version, error);
+}
+
 void flow_answer(Service *service, ServiceCall *call, Flow *flow)
 {
     cache_put(service->flows, flow->id.text, flow, flow->version, flow->steps_json_size * 3 + 1024);

@@ -9,11 +9,14 @@
 /* A run that the group decides on: its committed state and, once something was appended, the state to come. */
 typedef struct TouchedRun {
     Id run_id;
-    RunView *base; /* committed; NULL for a new run */
-    Run *work;     /* base with the group's events folded; NULL until the first of them */
+    RunView *base;      /* committed; NULL for a new run */
+    bool is_current;    /* the base is the newest there is, not only the newest that this process knows */
+    bool rests_on_base; /* something was decided that appends nothing: good on a current base only */
+    Run *work;          /* base with the group's events folded; NULL until the first of them */
     GString *events;
     GArray *event_sizes;  /* of size_t, without the '\n' */
     GArray *command_seqs; /* of int64_t */
+    GPtrArray *orders;    /* of Order, the same commands */
     bool supersedes_commands;
     const char *updated_by; /* points into the last event's request, or a static text */
     Id updated_by_id;
@@ -25,16 +28,25 @@ typedef struct TouchedRun {
 typedef struct {
     Service *service;
     int64_t now_ms;
-    GHashTable *by_run; /* run id -> TouchedRun, owns */
-    GPtrArray *touched; /* in order of first touch, borrowed */
-    GPtrArray *items;   /* of WriterItem, to be answered after the commit */
-    GPtrArray *flows;   /* of Flow: new ones to write, borrowed from their items */
-    GArray *published;  /* of RunSeq */
+    GHashTable *by_run;   /* run id -> TouchedRun, owns */
+    GPtrArray *touched;   /* in order of first touch, borrowed */
+    GPtrArray *items;     /* of WriterItem, to be answered after the commit */
+    GPtrArray *flows;     /* of Flow: new ones to write, borrowed from their items */
+    GArray *published;    /* of RunSeq */
+    GPtrArray *refreshed; /* of TouchedRun: their documents are to be written again, borrowed */
+    GHashTable *
+        flow_versions; /* shared store: flow id -> newest version of flows that the group starts, see group_look_up_flows() */
     int64_t n_new_runs;
 } Group;
 
 Group *group_new(Service *service);
 void group_free(Group *group);
+
+/* Shared store: learns the newest versions of the flows that these items start, in one round trip. Items whose flow could not
+ * be asked about fail when they are taken. */
+void group_look_up_flows(Group *group, void *const *items, size_t n_items);
+/* The newest version of a flow as it was when the group began, or NULL. */
+Flow *group_load_flow(Group *group, const Id *flow_id, GError **error);
 
 /* Decides on an item and adds it to the group. Flow updates and deletes go through flow_change() instead. */
 void group_take_run_item(Group *group, WriterItem *item);

@@ -26,8 +26,18 @@ static TouchedRun *group_get_run(Group *group, const Id *run_id, GError **error)
     TouchedRun *touched = g_hash_table_lookup(group->by_run, run_id->text);
     if (touched != NULL)
         return touched;
-    RunView *base = service_load_run(group->service, run_id->text, error);
-    return base != NULL ? touched_new(group, run_id, base) : NULL;
+    bool is_current;
+    RunView *base = service_load_run(group->service, run_id->text, &is_current, error);
+    if (base == NULL)
+        return NULL;
+    touched = touched_new(group, run_id, base);
+    touched->is_current = is_current;
+    return touched;
+}
+
+static void free_order(void *order)
+{
+    order_free(order); /* NULL: the relay has it */
 }
 
 static void touched_append(TouchedRun *touched, const Decision *decision, const char *updated_by)
@@ -36,6 +46,7 @@ static void touched_append(TouchedRun *touched, const Decision *decision, const 
         touched->events = g_string_sized_new(512);
         touched->event_sizes = g_array_new(FALSE, FALSE, sizeof(size_t));
         touched->command_seqs = g_array_new(FALSE, FALSE, sizeof(int64_t));
+        touched->orders = g_ptr_array_new_with_free_func(free_order);
     }
     if (touched->work == NULL)
         touched->work = touched->base != NULL ? run_copy(touched->base->run) : run_new();
@@ -50,8 +61,10 @@ static void touched_append(TouchedRun *touched, const Decision *decision, const 
         size_t size = touched->events->len - start;
         g_array_append_val(touched->event_sizes, size);
         g_string_append_c(touched->events, '\n');
-        if (event->command != COMMAND_NONE)
+        if (event->command != COMMAND_NONE) {
             g_array_append_val(touched->command_seqs, event->seq);
+            g_ptr_array_add(touched->orders, order_new(event));
+        }
         if (event->type == EVENT_HANDED_OVER)
             touched->supersedes_commands = true;
     }
@@ -78,6 +91,7 @@ static bool start_is_repeated(Group *group, WriterItem *item, const Id *run_id)
         return true;
     }
     item->touched = touched;
+    touched->rests_on_base = true;
     if (g_strcmp0(touched_state(touched)->request_digest, call->start.request_digest) == 0)
         call->run_id = *run_id;
     else
@@ -108,7 +122,7 @@ static void take_start(Group *group, WriterItem *item)
     }
 
     g_autoptr(GError) error = NULL;
-    g_autoptr(Flow) flow = service_load_flow(service, call->flow_id.text, 0, &error);
+    g_autoptr(Flow) flow = group_load_flow(group, &call->flow_id, &error);
     if (flow == NULL && !g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND)) {
         call_fail(call, call_result_of(error), "%s", error->message);
         return;
@@ -145,6 +159,13 @@ static void take_start(Group *group, WriterItem *item)
 
 /* ---- commands ---- */
 
+/* For what never changes: whatever is cached will do. */
+static RunView *peek_document(Service *service, const char *run_id, GError **error)
+{
+    RunView *cached = cache_get(service->runs, run_id);
+    return cached != NULL ? cached : service_load_document(service, run_id, error);
+}
+
 /* The caller's run, or NULL: the call is settled. Whose it is is read before the journal is: a stranger's requests must
  * not cost the writer a fold. */
 static TouchedRun *group_get_own_run(Group *group, ServiceCall *call)
@@ -155,7 +176,7 @@ static TouchedRun *group_get_own_run(Group *group, ServiceCall *call)
     if (touched != NULL) {
         is_own = strcmp(touched_state(touched)->owner.text, call->caller.text) == 0;
     } else {
-        RunView *document = service_load_document(group->service, call->run_id.text, &error);
+        RunView *document = peek_document(group->service, call->run_id.text, &error);
         is_own = document != NULL && strcmp(document->owner.text, call->caller.text) == 0;
         run_view_unref(document);
         if (is_own)
@@ -178,6 +199,7 @@ static void take_command(Group *group, WriterItem *item)
         return;
     const Run *run = touched_state(touched);
     item->touched = touched;
+    touched->rests_on_base = true;
     if (!precondition_holds(&call->precondition, run->seq)) {
         call_fail(call, RESULT_PRECONDITION_FAILED, "the run is at \"%" G_GINT64_FORMAT "\"", run->seq);
         return;
@@ -215,14 +237,6 @@ static Decision *decide_own(Group *group, WriterItemKind kind, const Run *run)
     }
 }
 
-/* By our own clock, from when this process saw the end: engines' clocks may be off. */
-static bool may_be_settled(const Service *service, const TouchedRun *touched)
-{
-    int64_t seen_ms = touched->base != NULL ? touched->base->ended_monotonic_ms : 0;
-    seen_ms = MAX(seen_ms, service->started_monotonic_ms);
-    return clock_monotonic_ms(service->clock) - seen_ms >= SETTLE_AFTER_MS;
-}
-
 /* The batch waits until the store answers again. */
 static void item_fail(WriterItem *item, const GError *error)
 {
@@ -243,9 +257,12 @@ static void take_own(Group *group, WriterItem *item, const Id *run_id)
         log_error(LOG_ERROR, "a run cannot be looked after", error, "runId", run_id->text, NULL);
         return;
     }
+    touched->rests_on_base = true;
+    if (item->kind == ITEM_REFRESH) {
+        g_ptr_array_add(group->refreshed, touched);
+        return;
+    }
     const Run *run = touched_state(touched);
-    if (item->kind == ITEM_SETTLE && !may_be_settled(group->service, touched))
-        return; /* its engine may still report */
     g_autoptr(Decision) decision = decide_own(group, item->kind, run);
     if (decision->kind == DECISION_APPEND)
         touched_append(touched, decision, SELF);
@@ -268,6 +285,7 @@ static void take_status(Group *group, WriterItem *batch, StatusItem *item)
             item->reason = g_strdup(error->message);
         return;
     }
+    touched->rests_on_base = true;
     g_autoptr(Decision) decision = decide_status(touched_state(touched), item->message);
     item->outcome = decision->kind == DECISION_APPEND    ? STATUS_APPENDED
                     : decision->kind == DECISION_NOTHING ? STATUS_IGNORED

@@ -137,6 +137,13 @@ bool store_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, 
     return store->ops->read_outbox_of(store, run_id, before_seq, limit, ret_entries, ret_n, error);
 }
 
+bool store_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    g_assert(after != NULL && limit >= 1);
+    return store->ops->list_runs_behind(store, after, limit, ret_ids, ret_n, error);
+}
+
 bool store_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error)
 {
     assert_may_read(store);

@@ -139,6 +139,14 @@ static bool fault_read_outbox_of(Store *base, const char *run_id, int64_t before
            inner->ops->read_outbox_of(inner, run_id, before_seq, limit, ret_entries, ret_n, error);
 }
 
+static bool fault_list_runs_behind(Store *base, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                   GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_RUNS_BEHIND, error) &&
+           inner->ops->list_runs_behind(inner, after, limit, ret_ids, ret_n, error);
+}
+
 static bool fault_find_newer(Store *base, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error)
 {
     Store *inner = inner_of(base);
@@ -194,6 +202,7 @@ static const StoreOps fault_ops = {
     .list_runs_to_stop = fault_list_runs_to_stop,
     .read_outbox = fault_read_outbox,
     .read_outbox_of = fault_read_outbox_of,
+    .list_runs_behind = fault_list_runs_behind,
     .find_newer = fault_find_newer,
     .get_flow_versions = fault_get_flow_versions,
     .check = fault_check,

@@ -44,6 +44,7 @@ static const StoreOps sqlite_ops = {
     .list_runs_to_stop = sqlite_list_runs_to_stop,
     .read_outbox = sqlite_read_outbox,
     .read_outbox_of = sqlite_read_outbox_of,
+    .list_runs_behind = sqlite_list_runs_behind,
     .find_newer = sqlite_find_newer,
     .get_flow_versions = sqlite_get_flow_versions,
     .check = sqlite_check,

@@ -45,16 +45,6 @@ int set_up(void **state)
     return 0;
 }
 
-int set_up_with_engine(void **state)
-{
-    set_up(state);
-    Rig *rig = *state;
-    rig_stop(rig);
-    rig->options.has_engine = true;
-    rig_start(rig);
-    return 0;
-}
-
 int tear_down(void **state)
 {
     Rig *rig = *state;
@@ -206,7 +196,12 @@ void report_flow(Rig *rig, const CommandMessage *start_message, RunStatus run_st
 
 void announce(Rig *rig)
 {
-    StatusMessage status = {.kind = STATUS_ENGINE, .timestamp = clock_wall_ms(rig->clock), .engine_id = make_id(NULL)};
+    int32_t partition = 0;
+    StatusMessage status = {.kind = STATUS_ENGINE,
+                            .command_partitions = &partition,
+                            .n_command_partitions = 1,
+                            .timestamp = clock_wall_ms(rig->clock),
+                            .engine_id = make_id(NULL)};
     report(rig, &status);
 }
 

@@ -43,8 +43,7 @@ typedef struct {
 
 void rig_start(Rig *rig);
 void rig_stop(Rig *rig);
-int set_up(void **state);             /* nobody on the bus */
-int set_up_with_engine(void **state); /* the test is the engine */
+int set_up(void **state); /* the test is the engine, once it announces itself */
 int tear_down(void **state);
 
 ServiceCall *call_new(CallKind kind, const char *caller);

@@ -155,8 +155,7 @@ static void test_every_document_is_what_its_journal_folds_to(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_every_document_is_what_its_journal_folds_to, set_up_with_engine,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_every_document_is_what_its_journal_folds_to, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -425,7 +425,7 @@ static void test_left_over_runs_go_to_the_next_engine_with_their_pause(void **st
 int main(void)
 {
 #define SERVICE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-#define ENGINE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up_with_engine, tear_down)
+#define ENGINE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         SERVICE_TEST(test_a_start_is_there_after_a_restart),
         SERVICE_TEST(test_a_run_has_its_flows_labels_under_its_own),

@@ -101,6 +101,7 @@ static void test_every_read_can_fail(void **state)
     assert_false(store_list_runs_to_stop(store, "", 1, &id, &n_ids, &errors[STORE_LIST_RUNS_TO_STOP]));
     assert_false(store_read_outbox(store, NULL, 1, &entry, &n_ids, &errors[STORE_READ_OUTBOX]));
     bool is_newer;
+    assert_false(store_list_runs_behind(store, "", 1, &id, &n_ids, &errors[STORE_LIST_RUNS_BEHIND]));
     assert_false(store_find_newer(store, &(RunSeq){.run_id = owner}, 1, &is_newer, &errors[STORE_FIND_NEWER]));
     assert_false(store_get_flow_versions(store, &owner, 1, &n, &errors[STORE_GET_FLOW_VERSIONS]));
     assert_false(store_check(store, &errors[STORE_CHECK]));
