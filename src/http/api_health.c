@@ -36,8 +36,9 @@ void health_ready(ApiRequest *request)
     JsonWriter writer = json_writer(payload);
     json_begin_object(&writer, NULL);
     json_put_string(&writer, "status", health.is_bus_up ? "ready" : "degraded");
-    json_put_string(&writer, "reason",
-                    health.is_bus_up ? NULL : "the bus is down; commands are accepted and wait for it");
+    g_autofree char *reason = g_strconcat("the bus is down; commands are accepted and wait for it",
+                                          *health.bus_reason != '\0' ? ": " : "", health.bus_reason, NULL);
+    json_put_string(&writer, "reason", health.is_bus_up ? NULL : reason);
     json_end_object(&writer);
     api_reply_data(request, 200, NULL, 0, payload->str, payload->len, NULL);
 }
@@ -60,6 +61,10 @@ static void put_service(GString *out, const ServiceHealth *health)
     static const char gauge[] = "gauge", counter[] = "counter";
     put_metric(out, "store_up", gauge, "1 while the store answers.", health->is_store_up);
     put_metric(out, "bus_up", gauge, "1 while the bus answers.", health->is_bus_up);
+    put_metric(out, "status_lag", gauge, "Messages on execution.status not yet taken in; -1: not known.",
+               health->status_lag);
+    put_metric(out, "status_partitions", gauge, "Partitions of execution.status that this replica reads.",
+               health->n_partitions);
     put_metric(out, "writes_queued", gauge, "Requests and batches waiting for the writer.",
                (int64_t)health->n_writes_queued);
     put_metric(out, "reads_queued", gauge, "Requests waiting for a store reader.", (int64_t)health->n_reads_queued);

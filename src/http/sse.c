@@ -234,6 +234,7 @@ void sse_open(ApiRequest *request)
     request->arg = opening;
     ServiceCall *call = api_call_new(request, CALL_GET_RUN);
     call->run_id = request->id;
+    call->is_exact = true; /* what is left out of the snapshot would wait for the next doorbell */
     if (!api_submit(request, call, run_was_read))
         opening_free(opening);
 }

@@ -310,6 +310,7 @@ static bool start_call(StreamGroup *group, Stream *stream)
         return false;
     SseCall *sse_call = g_new(SseCall, 1);
     ServiceCall *call = service_call_new(stream ? CALL_READ_EVENTS : CALL_GET_RUN, call_done, sse_call);
+    call->is_exact = true; /* a look is for what no doorbell told */
     *sse_call = (SseCall){.task = {.run = call_finish}, .group = group, .stream = stream, .call = call};
     call->caller = group->owner;
     g_strlcpy(call->run_id.text, group->run_id, sizeof(call->run_id.text));

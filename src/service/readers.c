@@ -35,11 +35,22 @@ static void get_flow(Service *service, ServiceCall *call)
     call->tag = flow->version;
 }
 
+static RunView *load_run(Service *service, const ServiceCall *call, GError **error)
+{
+    if (call->kind == CALL_READ_EVENTS)
+        return service_peek_run(service, call->run_id.text, error);
+    RunView *view = service->is_shared && call->is_exact ? service_load_current(service, call->run_id.text, error)
+                                                         : service_load_document(service, call->run_id.text, error);
+    if (view != NULL)
+        service_note_seq(service, call->run_id.text, view->seq);
+    return view;
+}
+
 /* The caller's run; somebody else's does not exist. */
 static RunView *load_own_run(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
-    RunView *view = service_load_document(service, call->run_id.text, &error);
+    RunView *view = load_run(service, call, &error);
     if (view == NULL && error->code != FLOWOPS_NOT_FOUND) {
         fail_with(service, call, error);
         return NULL;
@@ -79,6 +90,8 @@ static void read_events(Service *service, ServiceCall *call)
         store_read_journal(service->store, call->run_id.text, call->after, call->limit, BUS_MAX_MESSAGE_BYTES, &error);
     if (call->journal == NULL)
         fail_with(service, call, error);
+    else if (call->journal->n_entries > 0)
+        service_note_seq(service, call->run_id.text, call->journal->entries[call->journal->n_entries - 1].seq);
 }
 
 static void serve(Service *service, ServiceCall *call)

@@ -245,6 +245,12 @@ RunView *service_load_document(Service *service, const char *run_id, GError **er
     return view;
 }
 
+RunView *service_peek_run(Service *service, const char *run_id, GError **error)
+{
+    RunView *cached = cache_get(service->runs, run_id);
+    return cached != NULL ? cached : service_load_document(service, run_id, error);
+}
+
 void service_note_seq(Service *service, const char *run_id, int64_t seq)
 {
     if (service->is_shared)

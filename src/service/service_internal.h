@@ -131,6 +131,8 @@ MUST_CHECK RunView *service_load_current(Service *service, const char *run_id, G
 /* What GET shows: content with the document alone (view->run may be NULL), but never less than this process has shown or
  * heard of before. One round trip of a shared store, two when its document is behind. */
 MUST_CHECK RunView *service_load_document(Service *service, const char *run_id, GError **error);
+/* For what never changes (whose run it is): whatever is cached will do. */
+MUST_CHECK RunView *service_peek_run(Service *service, const char *run_id, GError **error);
 /* Notes how far a run's journal is; nothing where the store is not shared. */
 void service_note_seq(Service *service, const char *run_id, int64_t seq);
 /* version 0: the newest, which may be a deletion. */

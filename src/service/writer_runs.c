@@ -159,13 +159,6 @@ static void take_start(Group *group, WriterItem *item)
 
 /* ---- commands ---- */
 
-/* For what never changes: whatever is cached will do. */
-static RunView *peek_document(Service *service, const char *run_id, GError **error)
-{
-    RunView *cached = cache_get(service->runs, run_id);
-    return cached != NULL ? cached : service_load_document(service, run_id, error);
-}
-
 /* The caller's run, or NULL: the call is settled. Whose it is is read before the journal is: a stranger's requests must
  * not cost the writer a fold. */
 static TouchedRun *group_get_own_run(Group *group, ServiceCall *call)
@@ -176,7 +169,7 @@ static TouchedRun *group_get_own_run(Group *group, ServiceCall *call)
     if (touched != NULL) {
         is_own = strcmp(touched_state(touched)->owner.text, call->caller.text) == 0;
     } else {
-        RunView *document = peek_document(group->service, call->run_id.text, &error);
+        RunView *document = service_peek_run(group->service, call->run_id.text, &error);
         is_own = document != NULL && strcmp(document->owner.text, call->caller.text) == 0;
         run_view_unref(document);
         if (is_own)
