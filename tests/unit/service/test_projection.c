@@ -139,14 +139,14 @@ static void test_every_document_is_what_its_journal_folds_to(void **state)
         if (round % 16 == 0)
             take_commands(&history);
         if (round % 150 == 149) { /* and the next process goes on */
-            WAIT_UNTIL(history.rig, bus_health(history.rig->bus).n_statuses_queued == 0);
+            WAIT_UNTIL(bus_health(history.rig->bus).n_statuses_queued == 0);
             rig_stop(history.rig);
             compare_all(&history);
             rig_start(history.rig);
             announce(history.rig);
         }
     }
-    WAIT_UNTIL(history.rig, bus_health(history.rig->bus).n_statuses_queued == 0);
+    WAIT_UNTIL(bus_health(history.rig->bus).n_statuses_queued == 0);
     rig_stop(history.rig);
     compare_all(&history);
     rig_start(history.rig);

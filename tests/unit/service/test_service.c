@@ -150,7 +150,7 @@ static void test_a_store_that_is_up_again_is_noticed_without_a_write(void **stat
     Id flow_id = create_flow(rig, 1), run_id;
     store_fault_set(rig->store, STORE_WRITE, FAULT_BEFORE_EFFECT, 1, 1);
     assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_UNAVAILABLE);
-    WAIT_UNTIL(rig, service_health(rig->service).is_store_up);
+    WAIT_UNTIL(service_health(rig->service).is_store_up);
 }
 
 static void test_a_journal_is_folded_once_for_many_commands(void **state)
@@ -282,7 +282,7 @@ static void test_what_queues_shares_a_commit(void **state)
         assert_true(service_submit(rig->service, calls[i], &error));
     }
     store_fault_hold(rig->store, STORE_WRITE, false);
-    WAIT_UNTIL(rig, __atomic_load_n(&n_left, __ATOMIC_ACQUIRE) == 0);
+    WAIT_UNTIL(__atomic_load_n(&n_left, __ATOMIC_ACQUIRE) == 0);
     for (size_t i = 0; i < G_N_ELEMENTS(calls); i++) {
         assert_int_equal(calls[i]->result, RESULT_OK);
         service_call_free(calls[i]);
@@ -370,7 +370,7 @@ static void test_a_start_is_published_once_and_answered(void **state)
     report_flow(rig, message, RUN_COMPLETED);
     wait_for(rig, &run_id, "\"status\":\"COMPLETED\"");
     assert_int_equal(service_health(rig->service).n_open_runs, 0);
-    WAIT_UNTIL(rig, is_outbox_empty(rig));
+    WAIT_UNTIL(is_outbox_empty(rig));
 }
 
 static void test_statuses_wait_out_a_store_that_is_down(void **state)
@@ -392,7 +392,7 @@ static void test_an_unknown_run_is_a_dead_letter(void **state)
     Rig *rig = *state;
     CommandMessage nobody = {.run_id = make_id(NULL), .flow_id = make_id(NULL), .generation = 1};
     report_flow(rig, &nobody, RUN_RUNNING);
-    WAIT_UNTIL(rig, bus_health(rig->bus).n_dead_letters == 1);
+    WAIT_UNTIL(bus_health(rig->bus).n_dead_letters == 1);
     assert_int_equal(service_health(rig->service).n_dead_letters, 1);
 }
 
