@@ -54,10 +54,42 @@ static int compare_with_last(const Run *run, const StatusMessage *status)
     return (status->timestamp > run->last_flow_status_at) - (status->timestamp < run->last_flow_status_at);
 }
 
-static bool is_position_taken(const Origin *last, const Origin *origin)
+/* The last one taken, of those with the newest timestamp, that is not behind this place in the same partition. */
+static const TakenStatus *find_nearest_taken(const Run *run, const Origin *origin)
 {
-    return origin->topic != NULL && last->topic != NULL && strcmp(origin->topic, last->topic) == 0 &&
-           origin->partition == last->partition && origin->offset <= last->offset;
+    const TakenStatus *nearest = NULL;
+    for (size_t i = 0; i < run->n_taken; i++) {
+        const Origin *taken = &run->taken[i].origin;
+        if (taken->partition == origin->partition && taken->offset <= origin->offset &&
+            strcmp(taken->topic, origin->topic) == 0 && (nearest == NULL || taken->offset > nearest->origin.offset))
+            nearest = &run->taken[i];
+    }
+    return nearest;
+}
+
+static bool is_said_already(const Run *run, RunStatus status)
+{
+    for (size_t i = 0; i < run->n_taken; i++)
+        if (run->taken[i].status == status)
+            return true;
+    return run->n_taken == 0 && run->status == status;
+}
+
+/* Of one with the timestamp of the last taken. A position that was taken is known exactly: a lower one may be of a topic that
+ * was made anew. What only repeats is passed over and in no journal, so it must be told from news by what is: it says the
+ * same as the one before it in its partition, or, when nothing of its partition was taken before it, as any other. Both
+ * stay so when the log is read again. */
+static const char *judge_at_once(const Run *run, const StatusMessage *status)
+{
+    static const char SAME[] = "the same as the last flow status taken";
+    if (status->origin.topic == NULL)
+        return status->run_status == run->status ? SAME : NULL;
+    const TakenStatus *nearest = find_nearest_taken(run, &status->origin);
+    if (nearest != NULL && nearest->origin.offset == status->origin.offset)
+        return "taken before, from the same position";
+    if (nearest != NULL ? nearest->status == status->run_status : is_said_already(run, status->run_status))
+        return SAME;
+    return run->n_taken == RUN_MAX_TAKEN_AT_ONCE ? "one too many within a millisecond" : NULL;
 }
 
 /* NULL: it is taken. Otherwise why it changes nothing. */
@@ -70,13 +102,7 @@ static const char *judge_flow_status(const Run *run, const StatusMessage *status
     int order = compare_with_last(run, status);
     if (order < 0)
         return "older than the last flow status taken";
-    if (order > 0)
-        return NULL;
-    if (is_position_taken(&run->last_flow_origin, &status->origin))
-        return "taken before, from the same position";
-    if (status->run_status == run->status)
-        return "the same as the last flow status taken";
-    return NULL;
+    return order > 0 ? NULL : judge_at_once(run, status);
 }
 
 static Decision *decide_flow_status(const Run *run, const StatusMessage *status)

@@ -256,24 +256,36 @@ void status_message_free(StatusMessage *message)
     g_free(message);
 }
 
+static bool decode_partitions(const JsonValue *array, StatusMessage *message, GError **error)
+{
+    size_t n = json_array_length(array);
+    if (n > COMMAND_PARTITIONS_MAX) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "commandPartitions must hold at most %d, not %zu",
+                    COMMAND_PARTITIONS_MAX, n);
+        return false;
+    }
+    message->command_partitions = g_new(int32_t, n);
+    message->n_command_partitions = n;
+    for (size_t i = 0; i < n; i++) {
+        const JsonValue *item = json_array_at(array, i);
+        int64_t partition = json_type(item) == JSON_INT ? json_int(item) : -1;
+        if (partition < 0 || partition > G_MAXINT32) {
+            g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "commandPartitions must hold whole numbers from 0 to %d",
+                        G_MAXINT32);
+            return false;
+        }
+        message->command_partitions[i] = (int32_t)partition;
+    }
+    return true;
+}
+
 static bool decode_engine_status(const JsonValue *object, StatusMessage *message, GError **error)
 {
     const JsonValue *partitions = NULL;
     if (!member_get_id(object, "engineId", MEMBER_REQUIRED, &message->engine_id, error) ||
         !member_get(object, "commandPartitions", JSON_ARRAY, MEMBER_OPTIONAL, &partitions, error))
         return false;
-    size_t n = partitions != NULL ? json_array_length(partitions) : 0;
-    message->command_partitions = g_new0(int32_t, n + 1);
-    message->n_command_partitions = n;
-    for (size_t i = 0; i < n; i++) {
-        if (json_type(json_array_at(partitions, i)) == JSON_INT)
-            message->command_partitions[i] = (int32_t)json_int(json_array_at(partitions, i));
-        if (json_type(json_array_at(partitions, i)) != JSON_INT) {
-            g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "commandPartitions must hold integers");
-            return false;
-        }
-    }
-    return true;
+    return partitions == NULL || decode_partitions(partitions, message, error);
 }
 
 static bool decode_flow_status(const JsonValue *object, StatusMessage *message, GError **error)

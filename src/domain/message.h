@@ -41,6 +41,8 @@ void command_message_encode(const Run *run, const Flow *flow, CommandKind comman
 MUST_CHECK CommandMessage *command_message_decode(const char *json, size_t size, GError **error);
 void command_message_free(CommandMessage *message);
 
+#define COMMAND_PARTITIONS_MAX 10000 /* that one ENGINE_STATUS may name */
+
 typedef enum { STATUS_FLOW, STATUS_STEP, STATUS_ENGINE } StatusKind;
 
 /* FLOW_STATUS, STEP_STATUS and ENGINE_STATUS as they travel. */
@@ -55,16 +57,17 @@ typedef struct {
     int64_t attempt; /* 0 when absent: the current one */
     char *error;
     char *outputs_json;
-    Id engine_id;  /* STATUS_ENGINE */
-    int32_t *command_partitions; /* STATUS_ENGINE: those whose commands it has begun to take */
+    Id engine_id;                /* STATUS_ENGINE */
+    int32_t *command_partitions; /* STATUS_ENGINE: those that became the engine's */
     size_t n_command_partitions;
     Origin origin; /* filled by the consumer, not part of the text */
 } StatusMessage;
 
 void status_message_encode(const StatusMessage *message, GString *out);
-/* INVALID, with what is wrong: broken JSON, unknown eventType or status, wrong member types, missing ids, empty value.
- * UUIDs in any case are accepted. Timestamps: ISO-8601 text or epoch seconds with a fraction (exact to the millisecond);
- * a missing one is INVALID. Depth and size are bounded by the caller's maximum message size. */
+/* INVALID, with what is wrong: broken JSON, unknown eventType or status, wrong member types, missing ids, empty value,
+ * more than COMMAND_PARTITIONS_MAX partitions. UUIDs in any case are accepted. Timestamps: ISO-8601 text or epoch seconds
+ * with a fraction (exact to the millisecond); a missing one is INVALID. Depth and size are bounded by the caller's maximum
+ * message size. */
 MUST_CHECK StatusMessage *status_message_decode(const char *json, size_t size, GError **error);
 void status_message_free(StatusMessage *message);
 

@@ -43,13 +43,23 @@ Run *run_copy(const Run *run)
     *copy = *run;
     copy->birth = birth_ref(run->birth);
     copy->error = g_strdup(run->error);
-    copy->last_flow_origin.topic = g_strdup(run->last_flow_origin.topic);
+    copy->taken = g_memdup2(run->taken, run->n_taken * sizeof *run->taken);
+    for (size_t i = 0; i < run->n_taken; i++)
+        copy->taken[i].origin.topic = g_strdup(run->taken[i].origin.topic);
     copy->steps = g_memdup2(run->steps, run->n_steps * sizeof *run->steps);
     for (size_t i = 0; i < run->n_steps; i++) {
         copy->steps[i].error = g_strdup(run->steps[i].error);
         copy->steps[i].outputs_json = g_strdup(run->steps[i].outputs_json);
     }
     return copy;
+}
+
+void run_clear_taken(Run *run)
+{
+    for (size_t i = 0; i < run->n_taken; i++)
+        g_free(run->taken[i].origin.topic);
+    g_free(g_steal_pointer(&run->taken));
+    run->n_taken = 0;
 }
 
 void run_free(Run *run)
@@ -62,7 +72,7 @@ void run_free(Run *run)
     }
     g_free(run->steps);
     g_free(run->error);
-    g_free(run->last_flow_origin.topic);
+    run_clear_taken(run);
     birth_unref(run->birth);
     g_free(run);
 }

@@ -11,6 +11,9 @@
 #define RUN_INPUTS_MAX_BYTES (64 * 1024)
 #define RUN_ERROR_MAX_BYTES 4096 /* of an error text that is kept, cut at a character */
 
+/* Flow statuses with a position that are taken of one timestamp: bounds what a run remembers to know them again. */
+#define RUN_MAX_TAKEN_AT_ONCE 32
+
 typedef struct {
     Id step_id;
     StepStatus status;
@@ -34,6 +37,12 @@ typedef enum {
     PHASE_ENDING,  /* ended, some steps are not terminal yet */
     PHASE_SETTLED, /* ended, every step is terminal */
 } RunPhase;
+
+/* A flow status that was taken, and where it came from. */
+typedef struct {
+    Origin origin;
+    RunStatus status;
+} TakenStatus;
 
 /* What never changes after RUN_CREATED: owned here once and shared by every copy. */
 typedef struct RunBirth RunBirth;
@@ -59,7 +68,9 @@ typedef struct {
     /* The last flow status taken: flow statuses are ordered by (generation, timestamp). INSTANT_NONE, 0: none was. */
     int64_t last_flow_status_at;
     int64_t last_flow_generation;
-    Origin last_flow_origin;
+    /* Those of that timestamp that had a position, in the order taken: what a replay is known by. */
+    TakenStatus *taken;
+    size_t n_taken;
     int64_t ended_at; /* wall time of the terminal flow status event's timestamp; INSTANT_NONE */
 
     StepState *steps; /* flattened, definition order */

@@ -86,6 +86,19 @@ static void fold_handed_over(Run *run, const Event *event)
     }
 }
 
+/* One too many is not remembered; decide takes none of that timestamp any more. */
+static void note_taken(Run *run, const Event *event)
+{
+    if (event->timestamp != run->last_flow_status_at)
+        run_clear_taken(run);
+    if (event->origin.topic == NULL || run->n_taken == RUN_MAX_TAKEN_AT_ONCE)
+        return;
+    run->taken = g_renew(TakenStatus, run->taken, run->n_taken + 1);
+    TakenStatus *taken = &run->taken[run->n_taken++];
+    *taken = (TakenStatus){.origin = event->origin, .status = event->run_status};
+    taken->origin.topic = g_strdup(event->origin.topic);
+}
+
 static void fold_flow_status(Run *run, const Event *event)
 {
     if (command_is_answered_by(run->pending.command, event->run_status))
@@ -99,11 +112,9 @@ static void fold_flow_status(Run *run, const Event *event)
         run->completed_at = run->ended_at = event->timestamp;
     if (event->generation > run->generation)
         run->generation = event->generation; /* a forced stop shuts out the engine that did not answer */
+    note_taken(run, event);
     run->last_flow_status_at = event->timestamp;
     run->last_flow_generation = event->generation;
-    g_free(run->last_flow_origin.topic);
-    run->last_flow_origin = event->origin;
-    run->last_flow_origin.topic = g_strdup(event->origin.topic);
 }
 
 static size_t text_size(const char *text)

@@ -15,4 +15,6 @@ struct RunBirth {
 /* Takes over what RUN_CREATED says for good: labels, inputs, the steps and the way to find them. */
 void run_set_birth(Run *run, const Event *created);
 
+void run_clear_taken(Run *run);
+
 #endif

@@ -113,11 +113,63 @@ static void test_equal_timestamps_with_positions(void **state)
     assert_int_equal(fixture_take(run, &second), DECISION_NOTHING);
     StatusMessage third = fixture_at(fixture_flow_status(RUN_RUNNING, T0 + 10), 9);
     assert_int_equal(fixture_take(run, &third), DECISION_APPEND);
-    StatusMessage elsewhere = third;
-    elsewhere.run_status = RUN_PAUSED;
-    elsewhere.origin.partition = 1;
-    elsewhere.origin.offset = 0;
-    assert_int_equal(fixture_take(run, &elsewhere), DECISION_APPEND);
+}
+
+static StatusMessage at(RunStatus status, int32_t partition, int64_t offset)
+{
+    StatusMessage message = fixture_at(fixture_flow_status(status, T0 + 10), offset);
+    message.origin.partition = partition;
+    return message;
+}
+
+static void test_one_millisecond_on_two_partitions_is_taken_once(void **state)
+{
+    (void)state;
+    g_autoptr(Run) run = fixture_run();
+    const StatusMessage log[] = {at(RUN_RUNNING, 0, 7), at(RUN_PAUSED, 1, 3), at(RUN_RUNNING, 1, 4),
+                                 at(RUN_PAUSED, 0, 8)};
+    for (size_t i = 0; i < G_N_ELEMENTS(log); i++)
+        assert_int_equal(fixture_take(run, &log[i]), DECISION_APPEND);
+    g_autoptr(Run) copy = run_copy(run);
+    for (size_t i = 0; i < G_N_ELEMENTS(log); i++)
+        assert_int_equal(fixture_take(copy, &log[i]), DECISION_NOTHING);
+    for (size_t i = G_N_ELEMENTS(log); i-- > 0;) /* partitions come in any order */
+        assert_int_equal(fixture_take(run, &log[i]), DECISION_NOTHING);
+}
+
+/* What was passed over as a repeat is in no journal, and stays a repeat when the log is read again. */
+static void test_a_repeat_within_a_millisecond_stays_one(void **state)
+{
+    (void)state;
+    g_autoptr(Run) run = fixture_run();
+    const StatusMessage log[] = {at(RUN_RUNNING, 0, 7), at(RUN_RUNNING, 0, 8), at(RUN_RUNNING, 1, 2),
+                                 at(RUN_PAUSED, 0, 9), at(RUN_PAUSED, 0, 10)};
+    const DecisionKind first[] = {DECISION_APPEND, DECISION_NOTHING, DECISION_NOTHING, DECISION_APPEND,
+                                  DECISION_NOTHING};
+    for (size_t i = 0; i < G_N_ELEMENTS(log); i++)
+        assert_int_equal(fixture_take(run, &log[i]), first[i]);
+    for (size_t i = 0; i < G_N_ELEMENTS(log); i++)
+        assert_int_equal(fixture_take(run, &log[i]), DECISION_NOTHING);
+}
+
+static void test_only_so_many_are_taken_of_one_millisecond(void **state)
+{
+    (void)state;
+    g_autoptr(Run) run = fixture_run();
+    for (int64_t i = 0; i < RUN_MAX_TAKEN_AT_ONCE; i++) {
+        StatusMessage message = at(i % 2 == 0 ? RUN_RUNNING : RUN_PAUSED, 0, i);
+        assert_int_equal(fixture_take(run, &message), DECISION_APPEND);
+    }
+    StatusMessage more = at(RUN_RUNNING, 0, RUN_MAX_TAKEN_AT_ONCE);
+    assert_int_equal(fixture_take(run, &more), DECISION_NOTHING);
+    assert_string_equal(fixture_reason(), "FLOW_STATUS RUNNING: one too many within a millisecond");
+    more.timestamp++;
+    assert_int_equal(fixture_take(run, &more), DECISION_APPEND);
+    StatusMessage other = at(RUN_PAUSED, 0, RUN_MAX_TAKEN_AT_ONCE + 1);
+    other.timestamp++;
+    assert_int_equal(fixture_take(run, &other), DECISION_APPEND); /* a newer millisecond begins with nothing taken */
+    StatusMessage end = at(RUN_COMPLETED, 0, 0);
+    assert_int_equal(fixture_take(run, &end), DECISION_APPEND);
 }
 
 static void test_a_topic_made_anew_loses_nothing(void **state)
@@ -125,8 +177,10 @@ static void test_a_topic_made_anew_loses_nothing(void **state)
     (void)state;
     g_autoptr(Run) run = fixture_run();
     StatusMessage before = fixture_at(fixture_flow_status(RUN_RUNNING, T0 + 10), 70000);
-    StatusMessage after = fixture_at(fixture_flow_status(RUN_PAUSED, T0 + 11), 0);
+    StatusMessage at_once = fixture_at(fixture_flow_status(RUN_PAUSED, T0 + 10), 0);
+    StatusMessage after = fixture_at(fixture_flow_status(RUN_RUNNING, T0 + 11), 1);
     assert_int_equal(fixture_take(run, &before), DECISION_APPEND);
+    assert_int_equal(fixture_take(run, &at_once), DECISION_APPEND); /* a lower position is not a taken one */
     assert_int_equal(fixture_take(run, &after), DECISION_APPEND);
 }
 
@@ -445,6 +499,9 @@ int main(void)
         cmocka_unit_test(test_a_newer_one_that_says_the_same_keeps_the_order),
         cmocka_unit_test(test_equal_timestamps_without_positions),
         cmocka_unit_test(test_equal_timestamps_with_positions),
+        cmocka_unit_test(test_one_millisecond_on_two_partitions_is_taken_once),
+        cmocka_unit_test(test_a_repeat_within_a_millisecond_stays_one),
+        cmocka_unit_test(test_only_so_many_are_taken_of_one_millisecond),
         cmocka_unit_test(test_a_topic_made_anew_loses_nothing),
         cmocka_unit_test(test_the_first_terminal_status_is_taken_however_old),
         cmocka_unit_test(test_terminal_is_final),

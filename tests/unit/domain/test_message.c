@@ -269,6 +269,11 @@ static void test_an_engine_announces_itself(void **state)
         status_of("{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID "\",\"commandPartitions\":[0,2]," AT "}");
     assert_int_equal(message->kind, STATUS_ENGINE);
     assert_string_equal(message->engine_id.text, OWNER_ID);
+    assert_int_equal(message->n_command_partitions, 2);
+    assert_int_equal(message->command_partitions[0], 0);
+    assert_int_equal(message->command_partitions[1], 2);
+    g_autoptr(StatusMessage) bare = status_of("{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID "\"," AT "}");
+    assert_int_equal(bare->n_command_partitions, 0);
     assert_status_refused("{\"eventType\":\"ENGINE_STATUS\"," AT "}", "engineId is missing");
     assert_status_refused("{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID "\"}", "timestamp is missing");
     assert_status_refused("{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID "\",\"commandPartitions\":{}," AT
@@ -276,7 +281,33 @@ static void test_an_engine_announces_itself(void **state)
                           "commandPartitions must be array, not object");
     assert_status_refused("{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID
                           "\",\"commandPartitions\":[\"0\"]," AT "}",
-                          "commandPartitions must hold integers");
+                          "commandPartitions must hold whole numbers from 0 to 2147483647");
+    assert_status_refused("{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID
+                          "\",\"commandPartitions\":[0,-1]," AT "}",
+                          "commandPartitions must hold whole numbers from 0 to 2147483647");
+    assert_status_refused("{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID
+                          "\",\"commandPartitions\":[2147483648]," AT "}",
+                          "commandPartitions must hold whole numbers from 0 to 2147483647");
+}
+
+static void test_an_engine_names_so_many_partitions_at_most(void **state)
+{
+    (void)state;
+    for (int n = COMMAND_PARTITIONS_MAX; n <= COMMAND_PARTITIONS_MAX + 1; n++) {
+        GString *text =
+            g_string_new("{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID "\",\"commandPartitions\":[0");
+        for (int i = 1; i < n; i++)
+            g_string_append_printf(text, ",%d", i);
+        g_string_append(text, "]," AT "}");
+        if (n > COMMAND_PARTITIONS_MAX) {
+            assert_status_refused(text->str, "commandPartitions must hold at most 10000, not 10001");
+        } else {
+            g_autoptr(StatusMessage) message = status_of(text->str);
+            assert_int_equal(message->n_command_partitions, n);
+            assert_int_equal(message->command_partitions[n - 1], n - 1);
+        }
+        g_string_free(text, TRUE);
+    }
 }
 
 static void test_statuses_are_written_as_the_contract_says(void **state)
@@ -287,6 +318,11 @@ static void test_statuses_are_written_as_the_contract_says(void **state)
         fixture_flow_status(RUN_PAUSED, T0),
         fixture_step_status(STEP_B, STEP_COMPLETED, T0),
         {.kind = STATUS_ENGINE, .engine_id = fixture_id(OWNER_ID), .timestamp = T0},
+        {.kind = STATUS_ENGINE,
+         .engine_id = fixture_id(OWNER_ID),
+         .timestamp = T0,
+         .command_partitions = (int32_t[]){0, 11},
+         .n_command_partitions = 2},
     };
     messages[1].outputs_json = outputs;
     messages[1].error = error;
@@ -300,6 +336,8 @@ static void test_statuses_are_written_as_the_contract_says(void **state)
         "\"attempt\":2,\"outputs\":{\"x\":1}}",
         "{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID
         "\",\"commandPartitions\":[],\"timestamp\":\"2026-01-31T09:00:00.000Z\"}",
+        "{\"eventType\":\"ENGINE_STATUS\",\"engineId\":\"" OWNER_ID
+        "\",\"commandPartitions\":[0,11],\"timestamp\":\"2026-01-31T09:00:00.000Z\"}",
     };
     for (size_t i = 0; i < G_N_ELEMENTS(messages); i++) {
         GString *out = g_string_new(NULL);
@@ -506,6 +544,7 @@ int main(void)
         cmocka_unit_test(test_reasons_stay_short),
         cmocka_unit_test(test_depth_is_bounded),
         cmocka_unit_test(test_an_engine_announces_itself),
+        cmocka_unit_test(test_an_engine_names_so_many_partitions_at_most),
         cmocka_unit_test(test_statuses_are_written_as_the_contract_says),
         cmocka_unit_test(test_a_pause_is_written_and_read),
         cmocka_unit_test(test_a_first_start_splices_the_definition),
