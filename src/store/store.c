@@ -46,6 +46,9 @@ bool store_write(Store *store, StoreWrite *writes, size_t n_writes, GError **err
         case WRITE_PUBLISHED:
             g_assert(writes[i].published.seq >= 1);
             break;
+        case WRITE_DELETE_RUN:
+            g_assert(writes[i].deleted.text[0] != '\0');
+            break;
         case WRITE_PROJECTION:
             g_assert(writes[i].projection->seq >= 1 && writes[i].projection->detail != NULL);
             break;
@@ -119,6 +122,28 @@ bool store_list_runs_to_stop(Store *store, const char *after, size_t limit, Id *
     assert_may_read(store);
     g_assert(after != NULL && limit >= 1);
     return store->ops->list_runs_to_stop(store, after, limit, ret_ids, ret_n, error);
+}
+
+bool store_list_runs_ended_before(Store *store, int64_t before, size_t limit, Id *ret_ids, size_t *ret_n,
+                                  GError **error)
+{
+    assert_may_read(store);
+    g_assert(before != INSTANT_NONE && limit >= 1);
+    return store->ops->list_runs_ended_before(store, before, limit, ret_ids, ret_n, error);
+}
+
+bool store_list_run_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    g_assert(after != NULL && limit >= 1);
+    return store->ops->list_run_ids(store, after, limit, ret_ids, ret_n, error);
+}
+
+bool store_list_flow_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    g_assert(after != NULL && limit >= 1);
+    return store->ops->list_flow_ids(store, after, limit, ret_ids, ret_n, error);
 }
 
 bool store_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq *ret_entries, size_t *ret_n,

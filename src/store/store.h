@@ -22,6 +22,9 @@ typedef struct Store Store;
  * open. CONFLICT: another process holds it (the message names it). INVALID: a corrupt, foreign or newer file; nothing was
  * touched. UNAVAILABLE: no permission, no disk. */
 MUST_CHECK Store *store_open_sqlite(const char *data_dir, const Clock *clock, GError **error);
+/* The same file for reading alone, beside whoever holds it: no lock is taken and nothing is changed; a write is
+ * UNAVAILABLE. NOT_FOUND: no store there. INVALID: as above, or a version that has to be migrated first. */
+MUST_CHECK Store *store_open_sqlite_readonly(const char *data_dir, GError **error);
 /* The MongoDB store: database `database` of the servers in `uri`. Opens whether or not a server answers; then reads and
  * writes are UNAVAILABLE until one does, and what must be there (indexes, the secret) is made when it is first needed.
  * INVALID: a malformed uri; the message has no secret of it. */
@@ -77,6 +80,8 @@ typedef enum {
     WRITE_FLOW,
     WRITE_PUBLISHED,  /* this command is on the bus; forgetting it twice is fine */
     WRITE_PROJECTION, /* this run's document is behind its journal: replaced unless it has the same or a higher seq */
+    WRITE_DELETE_RUN, /* journal, document, labels and outbox entries are gone in one write; deleting twice is fine. In a
+                         shared store the document goes last: what a crash leaves is found and deleted again */
 } WriteKind;
 
 typedef enum {
@@ -93,7 +98,9 @@ typedef struct {
         const Flow *flow;         /* WRITE_FLOW: this version; CONFLICT when it exists */
         RunSeq published;         /* WRITE_PUBLISHED: the event that ordered it */
         const RunRow *projection; /* WRITE_PROJECTION */
+        Id deleted;               /* WRITE_DELETE_RUN: the run */
     };
+    bool is_forced; /* WRITE_PROJECTION: whatever document is there, it is made anew (fsck's repair, no other writer) */
     WriteOutcome ret_outcome;
 } StoreWrite;
 
@@ -189,6 +196,18 @@ MUST_CHECK bool store_list_runs_in_phase(Store *store, RunPhase phase, int64_t r
 /* Ids of open runs whose flow was deleted by force and that no stop is pending for, the same way. */
 MUST_CHECK bool store_list_runs_to_stop(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                                         GError **error);
+
+/* Ids of settled runs (PHASE_SETTLED) whose document was last updated before then, oldest first. */
+MUST_CHECK bool store_list_runs_ended_before(Store *store, int64_t before, size_t limit, Id *ret_ids, size_t *ret_n,
+                                             GError **error);
+
+/* Ids of all runs, ordered, behind `after` ("" from the start): by their journal and by their document, so that one
+ * without the other is found. For fsck and copy; may cost a look-up for each id. */
+MUST_CHECK bool store_list_run_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                   GError **error);
+/* The same of flows, deleted ones too: by their versions and by their newest state. */
+MUST_CHECK bool store_list_flow_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                    GError **error);
 
 /* Commands that no WRITE_PUBLISHED has named and no hand-over has superseded, ordered by run id and seq, behind `after`
  * (NULL: from the start). */

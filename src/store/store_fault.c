@@ -131,6 +131,29 @@ static bool fault_list_runs_to_stop(Store *base, const char *after, size_t limit
            inner->ops->list_runs_to_stop(inner, after, limit, ret_ids, ret_n, error);
 }
 
+static bool fault_list_runs_ended_before(Store *base, int64_t before, size_t limit, Id *ret_ids, size_t *ret_n,
+                                         GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_RUNS_ENDED_BEFORE, error) &&
+           inner->ops->list_runs_ended_before(inner, before, limit, ret_ids, ret_n, error);
+}
+
+static bool fault_list_run_ids(Store *base, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_RUN_IDS, error) &&
+           inner->ops->list_run_ids(inner, after, limit, ret_ids, ret_n, error);
+}
+
+static bool fault_list_flow_ids(Store *base, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_FLOW_IDS, error) &&
+           inner->ops->list_flow_ids(inner, after, limit, ret_ids, ret_n, error);
+}
+
 static bool fault_read_outbox_of(Store *base, const char *run_id, int64_t before_seq, size_t limit, RunSeq *ret_entries,
                                  size_t *ret_n, GError **error)
 {
@@ -200,6 +223,9 @@ static const StoreOps fault_ops = {
     .count_open_runs = fault_count_open_runs,
     .list_runs_in_phase = fault_list_runs_in_phase,
     .list_runs_to_stop = fault_list_runs_to_stop,
+    .list_runs_ended_before = fault_list_runs_ended_before,
+    .list_run_ids = fault_list_run_ids,
+    .list_flow_ids = fault_list_flow_ids,
     .read_outbox = fault_read_outbox,
     .read_outbox_of = fault_read_outbox_of,
     .list_runs_behind = fault_list_runs_behind,

@@ -20,6 +20,9 @@ typedef struct {
     bool (*count_open_runs)(Store *, const char *, int64_t *, GError **);
     bool (*list_runs_in_phase)(Store *, RunPhase, int64_t, const char *, size_t, Id *, size_t *, GError **);
     bool (*list_runs_to_stop)(Store *, const char *, size_t, Id *, size_t *, GError **);
+    bool (*list_runs_ended_before)(Store *, int64_t, size_t, Id *, size_t *, GError **);
+    bool (*list_run_ids)(Store *, const char *, size_t, Id *, size_t *, GError **);
+    bool (*list_flow_ids)(Store *, const char *, size_t, Id *, size_t *, GError **);
     bool (*read_outbox)(Store *, const RunSeq *, size_t, RunSeq *, size_t *, GError **);
     bool (*read_outbox_of)(Store *, const char *, int64_t, size_t, RunSeq *, size_t *, GError **);
     bool (*list_runs_behind)(Store *, const char *, size_t, Id *, size_t *, GError **);

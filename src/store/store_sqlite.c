@@ -8,7 +8,7 @@
 
 #define DATABASE_NAME "flowops.db"
 
-static void sqlite_store_close(Store *base)
+void sqlite_store_close(Store *base)
 {
     SqliteStore *store = (SqliteStore *)base;
     checkpointer_stop(store->checkpointer);
@@ -26,7 +26,7 @@ static void sqlite_store_close(Store *base)
     g_free(store);
 }
 
-static const unsigned char *sqlite_secret(Store *base)
+const unsigned char *sqlite_secret(Store *base)
 {
     return ((SqliteStore *)base)->secret;
 }
@@ -42,6 +42,9 @@ static const StoreOps sqlite_ops = {
     .count_open_runs = sqlite_count_open_runs,
     .list_runs_in_phase = sqlite_list_runs_in_phase,
     .list_runs_to_stop = sqlite_list_runs_to_stop,
+    .list_runs_ended_before = sqlite_list_runs_ended_before,
+    .list_run_ids = sqlite_list_run_ids,
+    .list_flow_ids = sqlite_list_flow_ids,
     .read_outbox = sqlite_read_outbox,
     .read_outbox_of = sqlite_read_outbox_of,
     .list_runs_behind = sqlite_list_runs_behind,
@@ -88,7 +91,7 @@ static int note_log_size(void *arg, sqlite3 *db, const char *name, int n_frames)
     return SQLITE_OK;
 }
 
-static bool read_secret(SqliteStore *store, sqlite3_stmt *statement, GError **error)
+static bool take_secret(SqliteStore *store, sqlite3_stmt *statement, GError **error)
 {
     int found = statement_next(statement, error);
     if (found == 1 && sqlite3_column_bytes(statement, 0) == SECRET_SIZE) {
@@ -101,16 +104,14 @@ static bool read_secret(SqliteStore *store, sqlite3_stmt *statement, GError **er
     return false;
 }
 
-/* Reads one row by a statement that is needed just once. */
-static bool read_once(SqliteStore *store, const char *sql,
-                      bool (*take)(SqliteStore *store, sqlite3_stmt *statement, GError **error), GError **error)
+bool sqlite_read_secret(SqliteStore *store, Connection *connection, GError **error)
 {
     sqlite3_stmt *statement = NULL;
-    int rc = sqlite3_prepare_v2(store->writer->db, sql, -1, &statement, NULL);
+    int rc = sqlite3_prepare_v2(connection->db, "SELECT value FROM meta WHERE name = 'secret'", -1, &statement, NULL);
     if (rc != SQLITE_OK) {
-        set_sqlite_error(error, store->writer->db, rc, "read the database's settings");
+        set_sqlite_error(error, connection->db, rc, "read the database's settings");
     }
-    bool is_read = rc == SQLITE_OK && take(store, statement, error);
+    bool is_read = rc == SQLITE_OK && take_secret(store, statement, error);
     sqlite3_finalize(statement);
     return is_read;
 }
@@ -127,7 +128,7 @@ static bool open_connections(SqliteStore *store, GError **error)
             return false;
         }
     }
-    if (!read_once(store, "SELECT value FROM meta WHERE name = 'secret'", read_secret, error)) {
+    if (!sqlite_read_secret(store, store->writer, error)) {
         return false;
     }
     /* One reader from the start: with it, reads go on when descriptors run out. */
@@ -151,11 +152,25 @@ static void configure_library(void)
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
-Store *store_open_sqlite(const char *data_dir, const Clock *clock, GError **error)
+SqliteStore *sqlite_store_new(const StoreOps *ops, const char *data_dir)
 {
     static pthread_once_t is_configured = PTHREAD_ONCE_INIT;
-    THREAD_ASSERT_NOT(ROLE_LOOP);
     (void)pthread_once(&is_configured, configure_library);
+    SqliteStore *store = g_new0(SqliteStore, 1);
+    store->base.ops = ops;
+    store->lock_fd = -1;
+    mutex_init(&store->writer_mu);
+    mutex_init(&store->readers_mu);
+    pthread_cond_init(&store->reader_is_idle, NULL);
+    pthread_cond_init(&store->checkpoint_is_over, NULL);
+    g_autofree char *folder = g_canonicalize_filename(data_dir, NULL); /* readers open later, wherever the process is */
+    store->path = g_build_filename(folder, DATABASE_NAME, NULL);
+    return store;
+}
+
+Store *store_open_sqlite(const char *data_dir, const Clock *clock, GError **error)
+{
+    THREAD_ASSERT_NOT(ROLE_LOOP);
     if (!make_data_dir(data_dir, error)) {
         return NULL;
     }
@@ -163,15 +178,8 @@ Store *store_open_sqlite(const char *data_dir, const Clock *clock, GError **erro
     if (lock_fd < 0) {
         return NULL;
     }
-    SqliteStore *store = g_new0(SqliteStore, 1);
-    store->base.ops = &sqlite_ops;
+    SqliteStore *store = sqlite_store_new(&sqlite_ops, data_dir);
     store->lock_fd = lock_fd;
-    mutex_init(&store->writer_mu);
-    mutex_init(&store->readers_mu);
-    pthread_cond_init(&store->reader_is_idle, NULL);
-    pthread_cond_init(&store->checkpoint_is_over, NULL);
-    g_autofree char *folder = g_canonicalize_filename(data_dir, NULL); /* readers open later, wherever the process is */
-    store->path = g_build_filename(folder, DATABASE_NAME, NULL);
     if (!prepare_file(store, error) || !open_connections(store, error)) {
         sqlite_store_close(&store->base);
         return NULL;

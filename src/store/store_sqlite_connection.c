@@ -94,6 +94,16 @@ static const char *const statement_texts[N_STATEMENTS] = {
     [STATEMENT_GET_FLOW_VERSION] = "SELECT version FROM flows WHERE id = ?1",
     [STATEMENT_FLOWS_OF_STEP] =
         "SELECT flow_id FROM flow_steps WHERE step_id = ?1 AND owner = ?2 ORDER BY flow_id LIMIT 2",
+    [STATEMENT_DELETE_JOURNAL] = "DELETE FROM journal WHERE run_id = ?1",
+    [STATEMENT_DELETE_RUN] = "DELETE FROM runs WHERE id = ?1",
+    [STATEMENT_DELETE_LABELS] = "DELETE FROM run_labels WHERE run_id = ?1",
+    [STATEMENT_RUNS_ENDED_BEFORE] = "SELECT id FROM runs INDEXED BY runs_settled WHERE phase = 2 AND updated_at < ?1"
+                                    " ORDER BY updated_at, id LIMIT ?2",
+    /* One seek each: the next key of an index, however many rows this one has. */
+    [STATEMENT_NEXT_JOURNAL_RUN] = "SELECT min(run_id) FROM journal WHERE run_id > ?1",
+    [STATEMENT_NEXT_RUN] = "SELECT min(id) FROM runs WHERE id > ?1",
+    [STATEMENT_NEXT_VERSIONED_FLOW] = "SELECT min(flow_id) FROM flow_versions WHERE flow_id > ?1",
+    [STATEMENT_NEXT_FLOW] = "SELECT min(id) FROM flows WHERE id > ?1",
     [STATEMENT_CHECK] = "INSERT INTO meta(name, value) VALUES ('check', randomblob(8))"
                         " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
 };

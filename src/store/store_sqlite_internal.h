@@ -31,6 +31,9 @@ typedef enum {
     STATEMENT_INSERT_FLOW,
     STATEMENT_UPDATE_FLOW,
     STATEMENT_INSERT_FLOW_STEP,
+    STATEMENT_DELETE_JOURNAL,
+    STATEMENT_DELETE_RUN,
+    STATEMENT_DELETE_LABELS,
     STATEMENT_CHECK,
     STATEMENT_GET_FLOW,
     STATEMENT_GET_NEWEST_FLOW,
@@ -46,6 +49,11 @@ typedef enum {
     STATEMENT_GET_RUN_SEQ,
     STATEMENT_GET_FLOW_VERSION,
     STATEMENT_FLOWS_OF_STEP,
+    STATEMENT_RUNS_ENDED_BEFORE,
+    STATEMENT_NEXT_JOURNAL_RUN,
+    STATEMENT_NEXT_RUN,
+    STATEMENT_NEXT_VERSIONED_FLOW,
+    STATEMENT_NEXT_FLOW,
     N_STATEMENTS,
 } StatementId;
 
@@ -118,6 +126,15 @@ static inline void reader_lease_end(ReaderLease *lease)
     __attribute__((cleanup(reader_lease_end))) \
     ReaderLease lease = {.store = (of_store), .connection = readers_take((of_store), (error))}
 
+/* ---- store_sqlite.c ---- */
+
+/* A store with its locks and its path, nothing opened yet. */
+SqliteStore *sqlite_store_new(const StoreOps *ops, const char *data_dir);
+/* Closes whatever was opened; the ops' close. */
+void sqlite_store_close(Store *store);
+const unsigned char *sqlite_secret(Store *store);
+MUST_CHECK bool sqlite_read_secret(SqliteStore *store, Connection *connection, GError **error);
+
 /* ---- store_sqlite_checkpoint.c ---- */
 
 Checkpointer *checkpointer_start(SqliteStore *store, GError **error);
@@ -154,7 +171,7 @@ MUST_CHECK bool schema_create(const char *path, const SchemaStep *steps, size_t 
 /* Copies the file to path.v<version>.backup, then takes it to the last step in one transaction. */
 MUST_CHECK bool schema_migrate(const char *path, int version, const SchemaStep *steps, size_t n_steps, GError **error);
 
-/* ---- store_sqlite_write.c, store_sqlite_read.c, store_sqlite_list.c: the methods ---- */
+/* ---- store_sqlite_write.c, store_sqlite_read.c, store_sqlite_list.c, store_sqlite_ids.c: the methods ---- */
 
 bool sqlite_write(Store *store, StoreWrite *writes, size_t n_writes, GError **error);
 Flow *sqlite_get_flow(Store *store, const char *flow_id, int64_t version, GError **error);
@@ -166,6 +183,10 @@ bool sqlite_list_runs_in_phase(Store *store, RunPhase phase, int64_t requested_b
                                Id *ret_ids, size_t *ret_n, GError **error);
 bool sqlite_list_runs_to_stop(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                               GError **error);
+bool sqlite_list_runs_ended_before(Store *store, int64_t before, size_t limit, Id *ret_ids, size_t *ret_n,
+                                   GError **error);
+bool sqlite_list_run_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error);
+bool sqlite_list_flow_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error);
 bool sqlite_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq *ret_entries, size_t *ret_n,
                         GError **error);
 bool sqlite_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, size_t limit, RunSeq *ret_entries,
@@ -176,6 +197,9 @@ bool sqlite_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_
 bool sqlite_check(Store *store, GError **error);
 ListPage *sqlite_list_flows(Store *store, const ListQuery *query, GError **error);
 ListPage *sqlite_list_runs(Store *store, const ListQuery *query, GError **error);
+
+/* The first column of all rows. */
+bool sqlite_take_ids(sqlite3_stmt *statement, Id *ret_ids, size_t *ret_n, GError **error);
 
 /* Texts of the list statements, for the test that reads their query plans. */
 char *list_runs_sql(const ListQuery *query, bool is_count);

@@ -209,7 +209,7 @@ bool sqlite_count_open_runs(Store *base, const char *flow_id, int64_t *ret_n, GE
     return true;
 }
 
-static bool take_ids(sqlite3_stmt *statement, Id *ret_ids, size_t *ret_n, GError **error)
+bool sqlite_take_ids(sqlite3_stmt *statement, Id *ret_ids, size_t *ret_n, GError **error)
 {
     size_t n = 0;
     int found;
@@ -238,7 +238,7 @@ bool sqlite_list_runs_in_phase(Store *base, RunPhase phase, int64_t requested_be
     if (!is_any) {
         sqlite3_bind_int64(statement, 4, requested_before);
     }
-    return take_ids(statement, ret_ids, ret_n, error);
+    return sqlite_take_ids(statement, ret_ids, ret_n, error);
 }
 
 bool sqlite_list_runs_to_stop(Store *base, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
@@ -252,7 +252,7 @@ bool sqlite_list_runs_to_stop(Store *base, const char *after, size_t limit, Id *
     bind_text(statement, 1, after);
     sqlite3_bind_int64(statement, 2, (int64_t)limit);
     sqlite3_bind_int(statement, 3, COMMAND_STOP);
-    return take_ids(statement, ret_ids, ret_n, error);
+    return sqlite_take_ids(statement, ret_ids, ret_n, error);
 }
 
 static bool take_outbox(sqlite3_stmt *statement, RunSeq *ret_entries, size_t *ret_n, GError **error)

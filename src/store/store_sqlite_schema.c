@@ -96,7 +96,11 @@ static const char schema_v1[] =
     "  PRIMARY KEY (step_id, owner, flow_id)"
     ") STRICT, WITHOUT ROWID;";
 
-const SchemaStep schema_steps[] = {{1, schema_v1}};
+/* What retention needs: the settled runs by age, and a run's labels. */
+static const char schema_v2[] = "CREATE INDEX runs_settled ON runs(phase, updated_at, id) WHERE phase = 2;"
+                                "CREATE INDEX run_labels_run ON run_labels(run_id);";
+
+const SchemaStep schema_steps[] = {{1, schema_v1}, {2, schema_v2}};
 const size_t n_schema_steps = G_N_ELEMENTS(schema_steps);
 
 static bool run_sql(sqlite3 *db, const char *sql, const char *doing, GError **error)

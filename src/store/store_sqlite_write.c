@@ -161,16 +161,44 @@ static int write_run(const SqliteStore *store, const RunAppend *append, WriteOut
     return rc;
 }
 
+static int run_on(const SqliteStore *store, StatementId id, const Id *run_id)
+{
+    bind_id(prepared(store, id), 1, run_id);
+    return run_statement(store, id);
+}
+
+/* The row and its labels, whatever is there of either. */
+static int replace_run(const SqliteStore *store, const RunRow *row)
+{
+    int rc = run_on(store, STATEMENT_DELETE_RUN, &row->run_id);
+    rc = rc == SQLITE_OK ? run_on(store, STATEMENT_DELETE_LABELS, &row->run_id) : rc;
+    return rc == SQLITE_OK ? insert_run(store, row) : rc;
+}
+
 /* A document that is not there, or behind; where the one writer is this process, only a damaged file has such. */
-static int write_projection(const SqliteStore *store, const RunRow *row, WriteOutcome *ret_outcome)
+static int write_projection(const SqliteStore *store, const RunRow *row, bool is_forced, WriteOutcome *ret_outcome)
 {
     KnownRun known;
     *ret_outcome = WRITTEN;
     int rc = find_run(store, &row->run_id, &known);
-    if (rc != SQLITE_OK || (known.is_there && known.seq >= row->seq)) {
+    if (rc != SQLITE_OK) {
         return rc;
     }
-    return known.is_there ? update_run(store, &known, row) : insert_run(store, row);
+    if (is_forced || !known.is_there) {
+        return replace_run(store, row);
+    }
+    return known.seq < row->seq ? update_run(store, &known, row) : SQLITE_OK;
+}
+
+static int delete_run(const SqliteStore *store, const Id *run_id)
+{
+    static const StatementId statements[] = {STATEMENT_SUPERSEDE_OUTBOX, STATEMENT_DELETE_LABELS, STATEMENT_DELETE_RUN,
+                                             STATEMENT_DELETE_JOURNAL};
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < G_N_ELEMENTS(statements) && rc == SQLITE_OK; i++) {
+        rc = run_on(store, statements[i], run_id);
+    }
+    return rc;
 }
 
 static int find_flow(const SqliteStore *store, const Id *flow_id, int64_t *ret_rowid, int64_t *ret_version,
@@ -277,7 +305,10 @@ static int write_one(SqliteStore *store, StoreWrite *write)
         sqlite3_bind_int64(prepared(store, STATEMENT_DELETE_OUTBOX), 2, write->published.seq);
         return run_statement(store, STATEMENT_DELETE_OUTBOX);
     case WRITE_PROJECTION:
-        return write_projection(store, write->projection, &write->ret_outcome);
+        return write_projection(store, write->projection, write->is_forced, &write->ret_outcome);
+    case WRITE_DELETE_RUN:
+        write->ret_outcome = WRITTEN;
+        return delete_run(store, &write->deleted);
     }
     g_assert_not_reached();
 }

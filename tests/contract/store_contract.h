@@ -17,6 +17,7 @@ StoreTests store_flow_tests(void);
 StoreTests store_read_tests(void);
 StoreTests store_list_tests(void);
 StoreTests store_crash_tests(void);
+StoreTests store_upkeep_tests(void);
 
 static inline StoreFixture *fixture_of(void **state)
 {

@@ -99,6 +99,9 @@ static void test_every_read_can_fail(void **state)
     assert_false(store_list_runs_in_phase(store, PHASE_OPEN, INSTANT_NONE, "", 1, &id, &n_ids,
                                           &errors[STORE_LIST_RUNS_IN_PHASE]));
     assert_false(store_list_runs_to_stop(store, "", 1, &id, &n_ids, &errors[STORE_LIST_RUNS_TO_STOP]));
+    assert_false(store_list_runs_ended_before(store, 1, 1, &id, &n_ids, &errors[STORE_LIST_RUNS_ENDED_BEFORE]));
+    assert_false(store_list_run_ids(store, "", 1, &id, &n_ids, &errors[STORE_LIST_RUN_IDS]));
+    assert_false(store_list_flow_ids(store, "", 1, &id, &n_ids, &errors[STORE_LIST_FLOW_IDS]));
     assert_false(store_read_outbox(store, NULL, 1, &entry, &n_ids, &errors[STORE_READ_OUTBOX]));
     bool is_newer;
     assert_false(store_list_runs_behind(store, "", 1, &id, &n_ids, &errors[STORE_LIST_RUNS_BEHIND]));

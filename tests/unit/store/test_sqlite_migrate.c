@@ -9,15 +9,19 @@
 #include "faulty_disk.h"
 #include "store/store_sqlite_internal.h"
 
+/* main() fills in the real ones. */
+enum { N_REAL = 2, NEXT = N_REAL + 1, LAST = N_REAL + 2 };
 static SchemaStep good_steps[] = {
     {1, NULL},
-    {2, "ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 7"},
-    {3, "CREATE INDEX runs_priority ON runs(priority); UPDATE runs SET priority = 8"},
+    {2, NULL},
+    {NEXT, "ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 7"},
+    {LAST, "CREATE INDEX runs_priority ON runs(priority); UPDATE runs SET priority = 8"},
 };
 static SchemaStep bad_steps[] = {
     {1, NULL},
-    {2, "ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 7"},
-    {3, "UPDATE runs SET priority = 8; CREATE INDEX x ON no_such_table(y)"},
+    {2, NULL},
+    {NEXT, "ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 7"},
+    {LAST, "UPDATE runs SET priority = 8; CREATE INDEX x ON no_such_table(y)"},
 };
 
 static Id owner, flow_id;
@@ -57,7 +61,7 @@ static int64_t query_int(const char *path, const char *sql)
 
 static void assert_old_and_whole(StoreFixture *fixture, const char *path)
 {
-    assert_int_equal(header_version(path), 1);
+    assert_int_equal(header_version(path), N_REAL);
     assert_int_equal(query_int(path, "SELECT priority FROM runs"), -1);
     store_fixture_reopen(fixture);
     Id id = test_id('r', 1);
@@ -71,8 +75,8 @@ static void test_created_at_the_last_version(void **state)
     g_autoptr(StoreFixture) fixture = closed_store();
     g_autofree char *path = store_file(fixture, "other.db");
     g_autoptr(GError) error = NULL;
-    assert_true(schema_create(path, good_steps, 3, &error));
-    assert_int_equal(header_version(path), 3);
+    assert_true(schema_create(path, good_steps, LAST, &error));
+    assert_int_equal(header_version(path), LAST);
     assert_int_equal(query_int(path, "SELECT count(*) FROM sqlite_schema WHERE name = 'runs_priority'"), 1);
     assert_int_equal(query_int(path, "SELECT length(value) FROM meta WHERE name = 'secret'"), 32);
 }
@@ -84,7 +88,7 @@ static void test_creation_that_fails_leaves_nothing(void **state)
     g_autofree char *path = store_file(fixture, "other.db");
     g_autofree char *fresh = store_file(fixture, "other.db.new");
     g_autoptr(GError) error = NULL;
-    assert_false(schema_create(path, bad_steps, 3, &error));
+    assert_false(schema_create(path, bad_steps, LAST, &error));
     assert_error(error, FLOWOPS_INTERNAL);
     assert_int_not_equal(access(path, F_OK), 0);
     assert_int_not_equal(access(fresh, F_OK), 0);
@@ -95,18 +99,18 @@ static void test_migrated_with_a_backup(void **state)
     (void)state;
     g_autoptr(StoreFixture) fixture = closed_store();
     g_autofree char *path = store_file(fixture, "flowops.db");
-    g_autofree char *backup = store_file(fixture, "flowops.db.v1.backup");
+    g_autofree char *backup = store_file(fixture, "flowops.db.v2.backup");
     g_autoptr(GError) error = NULL;
-    assert_true(schema_migrate(path, 1, good_steps, 3, &error));
+    assert_true(schema_migrate(path, N_REAL, good_steps, LAST, &error));
     assert_no_error(error);
-    assert_int_equal(header_version(path), 3);
+    assert_int_equal(header_version(path), LAST);
     assert_int_equal(query_int(path, "SELECT priority FROM runs"), 8);
     assert_int_equal(query_int(path, "SELECT last_seq FROM journal"), 5);
 
     g_autoptr(GError) newer = NULL;
     assert_null(store_open_sqlite(fixture->data_dir, fixture->clock, &newer));
     assert_error(newer, FLOWOPS_INVALID);
-    assert_non_null(strstr(newer->message, "format 3"));
+    assert_non_null(strstr(newer->message, "format 4"));
 
     assert_int_equal(rename(backup, path), 0); /* what an operator does to go back */
     assert_old_and_whole(fixture, path);
@@ -118,15 +122,15 @@ static void test_only_what_is_missing_is_applied(void **state)
     g_autoptr(StoreFixture) fixture = closed_store();
     g_autofree char *path = store_file(fixture, "flowops.db");
     g_autoptr(GError) error = NULL;
-    assert_true(schema_migrate(path, 1, good_steps, 2, &error));
-    assert_int_equal(header_version(path), 2);
+    assert_true(schema_migrate(path, N_REAL, good_steps, NEXT, &error));
+    assert_int_equal(header_version(path), NEXT);
     assert_int_equal(query_int(path, "SELECT priority FROM runs"), 7);
-    assert_true(schema_migrate(path, 2, good_steps, 3, &error));
-    assert_int_equal(header_version(path), 3);
-    g_autofree char *first = store_file(fixture, "flowops.db.v1.backup");
-    g_autofree char *second = store_file(fixture, "flowops.db.v2.backup");
-    assert_int_equal(header_version(first), 1);
-    assert_int_equal(header_version(second), 2);
+    assert_true(schema_migrate(path, NEXT, good_steps, LAST, &error));
+    assert_int_equal(header_version(path), LAST);
+    g_autofree char *first = store_file(fixture, "flowops.db.v2.backup");
+    g_autofree char *second = store_file(fixture, "flowops.db.v3.backup");
+    assert_int_equal(header_version(first), N_REAL);
+    assert_int_equal(header_version(second), NEXT);
 }
 
 static void test_migration_that_fails_changes_nothing(void **state)
@@ -135,13 +139,14 @@ static void test_migration_that_fails_changes_nothing(void **state)
     g_autoptr(StoreFixture) fixture = closed_store();
     g_autofree char *path = store_file(fixture, "flowops.db");
     g_autoptr(GError) error = NULL;
-    assert_false(schema_migrate(path, 1, bad_steps, 3, &error));
+    assert_false(schema_migrate(path, N_REAL, bad_steps, LAST, &error));
     assert_error(error, FLOWOPS_INTERNAL);
-    assert_non_null(strstr(error->message, "version 3"));
+    assert_non_null(strstr(error->message, "version 4"));
     assert_old_and_whole(fixture, path);
     g_autoptr(GError) second = NULL;
-    assert_true(schema_migrate(path, 1, good_steps, 3, &second)); /* the backup of the first try is no obstacle */
-    assert_int_equal(header_version(path), 3);
+    assert_true(
+        schema_migrate(path, N_REAL, good_steps, LAST, &second)); /* the backup of the first try is no obstacle */
+    assert_int_equal(header_version(path), LAST);
 }
 
 /* What a process that died left in the log is part of the store, and of its backup. */
@@ -163,10 +168,10 @@ static void test_log_of_a_crash_is_migrated_too(void **state)
         assert_true(g_file_set_contents(to, bytes, (gssize)size, NULL));
     }
     g_autofree char *path = store_file(crashed, "flowops.db");
-    g_autofree char *backup = store_file(crashed, "flowops.db.v1.backup");
+    g_autofree char *backup = store_file(crashed, "flowops.db.v2.backup");
     g_autoptr(GError) error = NULL;
-    assert_true(schema_migrate(path, 1, good_steps, 3, &error));
-    assert_int_equal(header_version(path), 3);
+    assert_true(schema_migrate(path, N_REAL, good_steps, LAST, &error));
+    assert_int_equal(header_version(path), LAST);
     assert_int_equal(query_int(path, "SELECT sum(priority) FROM runs"), 16);
     assert_int_equal(query_int(backup, "SELECT max(last_seq) FROM journal"), 9);
 }
@@ -182,7 +187,7 @@ static void test_full_disk_at_every_write_of_a_migration(void **state)
         faulty_disk_clear();
         faulty_disk_set(DISK_MAIN_WRITE, SQLITE_FULL, nth, 1000000);
         g_autoptr(GError) error = NULL;
-        is_migrated = schema_migrate(path, 1, good_steps, 3, &error);
+        is_migrated = schema_migrate(path, N_REAL, good_steps, LAST, &error);
         faulty_disk_clear();
         if (!is_migrated) {
             assert_error(error, FLOWOPS_UNAVAILABLE);
@@ -190,7 +195,7 @@ static void test_full_disk_at_every_write_of_a_migration(void **state)
         }
     }
     assert_true(n_failed > 3);
-    assert_int_equal(header_version(path), 3);
+    assert_int_equal(header_version(path), LAST);
 }
 
 static void test_somebody_else_has_it_open(void **state)
@@ -202,10 +207,54 @@ static void test_somebody_else_has_it_open(void **state)
     assert_int_equal(sqlite3_open(path, &reader), SQLITE_OK);
     assert_int_equal(sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM runs", NULL, NULL, NULL), SQLITE_OK);
     g_autoptr(GError) error = NULL;
-    assert_false(schema_migrate(path, 1, good_steps, 3, &error));
+    assert_false(schema_migrate(path, N_REAL, good_steps, LAST, &error));
     assert_error(error, FLOWOPS_UNAVAILABLE);
     assert_int_equal(sqlite3_close(reader), SQLITE_OK);
     assert_old_and_whole(fixture, path);
+}
+
+/* ---- the real steps ---- */
+
+/* Opening a store of version 1 takes it to the newest, with what was in it found by the new indexes. */
+static void test_version_1_is_taken_along(void **state)
+{
+    (void)state;
+    g_autoptr(StoreFixture) fixture = store_fixture_new(store_open_sqlite);
+    g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow_id);
+    text_map_add(&run->labels, "team", "red");
+    append_events(fixture->store, run, 1);
+    run->row.status = RUN_COMPLETED;
+    run->row.phase = PHASE_SETTLED;
+    append_events(fixture->store, run, 2);
+    store_close(g_steal_pointer(&fixture->store));
+    g_autofree char *path = store_file(fixture, "flowops.db");
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "DROP INDEX runs_settled; DROP INDEX run_labels_run; PRAGMA user_version = 1;"
+                                  "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = WAL;",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    assert_int_equal(header_version(path), 1);
+
+    g_autoptr(GError) error = NULL;
+    assert_null(store_open_sqlite_readonly(fixture->data_dir, &error));
+    assert_error(error, FLOWOPS_INVALID);
+    assert_int_equal(header_version(path), 1);
+
+    store_fixture_reopen(fixture);
+    assert_int_equal(header_version(path), 2);
+    g_autofree char *backup = store_file(fixture, "flowops.db.v1.backup");
+    assert_int_equal(header_version(backup), 1);
+    Id id;
+    size_t n = 0;
+    g_autoptr(GError) second = NULL;
+    assert_true(store_list_runs_ended_before(fixture->store, INT64_MAX, 1, &id, &n, &second));
+    assert_int_equal(n, 1);
+    assert_string_equal(id.text, run->row.run_id.text);
+    assert_int_equal(write_one(fixture->store, (StoreWrite){.kind = WRITE_DELETE_RUN, .deleted = id}), WRITTEN);
+    assert_int_equal(query_int(path, "SELECT count(*) FROM run_labels"), 0);
 }
 
 int main(void)
@@ -213,7 +262,9 @@ int main(void)
     faulty_disk_install();
     owner = test_id('o', 1);
     flow_id = test_id('f', 1);
-    good_steps[0].sql = bad_steps[0].sql = schema_steps[0].sql;
+    assert_int_equal(n_schema_steps, N_REAL);
+    for (size_t i = 0; i < N_REAL; i++)
+        good_steps[i].sql = bad_steps[i].sql = schema_steps[i].sql;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_created_at_the_last_version),
         cmocka_unit_test(test_creation_that_fails_leaves_nothing),
@@ -223,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_migration_that_fails_changes_nothing),
         cmocka_unit_test(test_full_disk_at_every_write_of_a_migration),
         cmocka_unit_test(test_somebody_else_has_it_open),
+        cmocka_unit_test(test_version_1_is_taken_along),
     };
     return cmocka_run_group_tests_name("store: migration", tests, NULL, NULL);
 }

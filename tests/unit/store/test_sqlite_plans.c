@@ -57,6 +57,12 @@ static void test_fixed_statements(void **state)
     check_plan(*state, statement_text(STATEMENT_COUNT_OPEN_OF_FLOW), "COVERING INDEX runs_unsettled (phase=?)");
     check_plan(*state, statement_text(STATEMENT_UPDATE_RUN), "INTEGER PRIMARY KEY");
     check_plan(*state, statement_text(STATEMENT_READ_OUTBOX), "INDEX outbox_run (run_id>?)");
+    check_plan(*state, statement_text(STATEMENT_RUNS_ENDED_BEFORE),
+               "COVERING INDEX runs_settled (phase=? AND updated_at<?)");
+    check_plan(*state, statement_text(STATEMENT_NEXT_JOURNAL_RUN), "COVERING INDEX journal_run (run_id>?)");
+    check_plan(*state, statement_text(STATEMENT_NEXT_VERSIONED_FLOW), "COVERING INDEX flow_versions_flow (flow_id>?)");
+    check_plan(*state, statement_text(STATEMENT_DELETE_JOURNAL), "INDEX journal_run (run_id=?)");
+    check_plan(*state, statement_text(STATEMENT_DELETE_LABELS), "INDEX run_labels_run (run_id=?)");
 }
 
 static void test_runs_to_stop(void **state)
