@@ -27,9 +27,9 @@ check:
 	@tools/check
 
 bench:
-	@tools/install-packages build bench
+	@tools/install-packages build bench kafka
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet flowops bench/bench_preload bench/bench_bare_sqlite bench/bench_streams
+	@ninja -C $(BUILD) --quiet flowops bench/bench_preload bench/bench_bare_sqlite bench/bench_streams bench/bench_kafka_load
 	@PATH="$$PATH:/usr/sbin" bench/run $(BUILD)
 
 clean:

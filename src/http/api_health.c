@@ -61,6 +61,8 @@ static void put_service(GString *out, const ServiceHealth *health)
     static const char gauge[] = "gauge", counter[] = "counter";
     put_metric(out, "store_up", gauge, "1 while the store answers.", health->is_store_up);
     put_metric(out, "bus_up", gauge, "1 while the bus answers.", health->is_bus_up);
+    put_metric(out, "relay_idle", gauge, "1 while every command that may be published is on the bus.",
+               health->is_relay_idle);
     put_metric(out, "status_lag", gauge, "Messages on execution.status not yet taken in; -1: not known.",
                health->status_lag);
     put_metric(out, "status_partitions", gauge, "Partitions of execution.status that this replica reads.",

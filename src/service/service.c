@@ -526,6 +526,7 @@ ServiceHealth service_health(Service *service)
     ServiceHealth health = {
         .is_store_up = atomic_load(&service->is_store_up),
         .is_bus_up = atomic_load(&service->is_bus_up) && bus.is_up,
+        .is_relay_idle = service_is_relay_idle(service),
         .status_lag = bus.status_lag,
         .n_partitions = bus.n_partitions_held,
         .is_accepting = atomic_load(&service->is_accepting),
