@@ -1,7 +1,7 @@
-/* engine.c - the threads around the runs. The pump polls the bus, decodes and pushes into one bounded inbox; the engine
+/* engine.c - the thread around the runs. The pump (engine_pump.c) polls the bus and pushes into one bounded inbox; the engine
  * thread owns every run, attempt and timer, and publishes the statuses of a turn together. When the bus has no room for
  * statuses the engine thread waits, the inbox fills and the pump stops polling: nothing piles up here.
- * There is no caller to return the trouble of these threads to, so unlike other lower layers this file logs it. */
+ * There is no caller to return the trouble of this thread to, so unlike other lower layers this file logs it. */
 #include "engine/engine.h"
 
 #include <string.h>
@@ -12,38 +12,33 @@
 #include "domain/message.h"
 #include "engine/attempt_internal.h"
 #include "engine/ended_runs.h"
+#include "engine/engine_pump.h"
 #include "engine/engine_run.h"
 
-#define POLL_BATCH 256
-#define POLL_WAIT_MS 1000    /* how long a pump without work takes to notice a stop, if the bus was not shut down */
-#define PUBLISH_WAIT_MS 1000 /* the same for an engine thread that finds no room */
+#define PUBLISH_WAIT_MS 1000 /* how long an engine thread that finds no room takes to notice a stop */
+#define LAST_WORDS_MS 3000   /* at a stop: what was said has this long to be on the bus for good */
 #define BUS_RETRY_MS 200     /* between tries while the bus is not there */
 #define BUS_DOWN_TRIES 25    /* tries before it is worth a line in the log: a shutdown looks the same for a moment */
 
 #define INBOX_MAX_ITEMS 4096
 #define INBOX_MAX_BYTES (64 * 1024 * 1024)
-#define DECODED_FACTOR 4 /* a decoded command against its text */
+#define INBOX_BATCH 256
 
 #define OUT_MAX_MESSAGES 1024 /* statuses gathered before they are published though the turn is not over */
 #define OUT_MAX_BYTES (4 * 1024 * 1024)
 #define TURN_MAX_ENDINGS 1024 /* endings handled before timers and the inbox get their turn */
 #define ENDED_RUNS_REMEMBERED 10000
-
-/* One of the two, or neither: then the engine is to stop. */
-typedef struct {
-    CommandMessage *command;
-    Attempt *attempt;
-} InboxItem;
+#define LISTED_PARTITIONS 100
 
 struct Engine {
     Bus *bus;
     const Clock *clock;
     Id id;
-    Thread *pump;
+    Pump *pump;
     Thread *thread;
     Queue *inbox;
-    Bell pump_bell, engine_bell; /* closed to end a wait for the bus */
-    bool is_stopping;            /* atomic */
+    Bell bell;        /* closed to end a wait for the bus */
+    bool is_stopping; /* atomic */
 
     /* engine thread */
     pthread_t self;
@@ -99,7 +94,7 @@ static void flush(Engine *engine)
             done++;
         } else if (!g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_BUSY)) {
             note_bus("statuses cannot be published", &n_failures, error);
-            bell_wait(&engine->engine_bell, BUS_RETRY_MS);
+            bell_wait(&engine->bell, BUS_RETRY_MS);
         }
     }
     note_bus(NULL, &n_failures, NULL);
@@ -126,15 +121,19 @@ static void publish(const StatusMessage *status, void *arg)
     send(engine, status, status->run_id.text);
 }
 
-static void announce(Engine *engine)
+/* Says that these command partitions are the engine's now; the service hands their unfinished runs over. */
+static void announce(Engine *engine, const GArray *partitions)
 {
-    StatusMessage status = {
-        .kind = STATUS_ENGINE,
-        .engine_id = engine->id,
-        .timestamp = clock_wall_ms(engine->clock),
-    };
-    send(engine, &status, engine->id.text);
-    flush(engine);
+    for (guint i = 0; i < partitions->len; i += COMMAND_PARTITIONS_MAX) {
+        StatusMessage status = {
+            .kind = STATUS_ENGINE,
+            .engine_id = engine->id,
+            .timestamp = clock_wall_ms(engine->clock),
+            .command_partitions = &g_array_index(partitions, int32_t, i),
+            .n_command_partitions = MIN(partitions->len - i, COMMAND_PARTITIONS_MAX),
+        };
+        send(engine, &status, engine->id.text);
+    }
 }
 
 /* ---- attempts ---- */
@@ -207,7 +206,7 @@ static void forget_ended(Engine *engine)
 }
 
 /* START is repeated when its answer was slow, and comes with a higher generation when the run is handed over. */
-static void handle_start(Engine *engine, CommandMessage *command)
+static void handle_start(Engine *engine, CommandMessage *command, int32_t partition)
 {
     EngineRun *known = g_hash_table_lookup(engine->runs, command->run_id.text);
     int64_t generation =
@@ -218,14 +217,14 @@ static void handle_start(Engine *engine, CommandMessage *command)
         g_hash_table_remove(engine->runs, command->run_id.text);
         engine_run_free(known);
     }
-    EngineRun *run = engine_run_new(command, &engine->port);
+    EngineRun *run = engine_run_new(command, partition, &engine->port);
     g_hash_table_insert(engine->runs, (void *)engine_run_id(run)->text, run);
 }
 
-static void handle_command(Engine *engine, CommandMessage *command)
+static void handle_command(Engine *engine, CommandMessage *command, int32_t partition)
 {
     if (command->command == COMMAND_START) {
-        handle_start(engine, command);
+        handle_start(engine, command, partition);
     } else {
         /* Order is kept per run, so a run that is not known here has ended, or is another engine's. */
         EngineRun *run = g_hash_table_lookup(engine->runs, command->run_id.text);
@@ -244,6 +243,78 @@ static void handle_ending(Engine *engine, Attempt *attempt)
                                 g_steal_pointer(&attempt->error));
     attempt_free(attempt);
     forget_ended(engine);
+}
+
+/* ---- partitions ---- */
+
+static bool is_of(const EngineRun *run, GHashTable *partitions)
+{
+    return g_hash_table_contains(partitions, GINT_TO_POINTER(engine_run_partition(run)));
+}
+
+/* Attempts of these partitions' runs that have ended are said, and nothing new begins in these runs; the others wait. */
+static void report_endings_of(Engine *engine, GHashTable *partitions)
+{
+    size_t max_parallel_steps = engine->port.max_parallel_steps;
+    engine->port.max_parallel_steps = 0;
+    Attempt *next = g_steal_pointer(&engine->first_ending);
+    engine->last_ending = NULL;
+    while (next != NULL) {
+        Attempt *attempt = next;
+        next = attempt->next;
+        if (attempt->run != NULL && is_of(attempt->run, partitions))
+            handle_ending(engine, attempt);
+        else
+            deliver(attempt, engine);
+    }
+    engine->port.max_parallel_steps = max_parallel_steps;
+}
+
+/* Without a word: whoever has the partitions now is handed their runs. */
+static size_t abandon(Engine *engine, const GArray *lost)
+{
+    g_autoptr(GHashTable) partitions = g_hash_table_new(NULL, NULL);
+    for (guint i = 0; i < lost->len; i++)
+        g_hash_table_add(partitions, GINT_TO_POINTER(g_array_index(lost, int32_t, i)));
+    report_endings_of(engine, partitions);
+    size_t n_abandoned = 0;
+    GHashTableIter iter;
+    void *run;
+    g_hash_table_iter_init(&iter, engine->runs);
+    while (g_hash_table_iter_next(&iter, NULL, &run)) {
+        if (!is_of(run, partitions))
+            continue;
+        g_hash_table_iter_steal(&iter);
+        engine_run_free(run);
+        n_abandoned++;
+    }
+    return n_abandoned;
+}
+
+/* "0,2,5", cut to what a line of a log should carry. */
+static char *list_partitions(const GArray *partitions)
+{
+    GString *text = g_string_new(NULL);
+    for (guint i = 0; i < partitions->len && i < LISTED_PARTITIONS; i++)
+        g_string_append_printf(text, "%s%d", i > 0 ? "," : "", g_array_index(partitions, int32_t, i));
+    if (partitions->len > LISTED_PARTITIONS)
+        g_string_append_printf(text, ",... (%u in all)", partitions->len);
+    return g_string_free(text, FALSE);
+}
+
+/* Lost ones first: one that was lost and came back is in both. */
+static void handle_partitions(Engine *engine, const BusPartitions *partitions)
+{
+    if (partitions->lost->len > 0) {
+        g_autofree char *n_runs = g_strdup_printf("%zu", abandon(engine, partitions->lost));
+        g_autofree char *list = list_partitions(partitions->lost);
+        log_event(LOG_INFO, "command partitions lost", "partitions", list, "runsAbandoned", n_runs, NULL);
+    }
+    if (partitions->gained->len > 0) {
+        announce(engine, partitions->gained);
+        g_autofree char *list = list_partitions(partitions->gained);
+        log_event(LOG_INFO, "command partitions gained", "partitions", list, NULL);
+    }
 }
 
 /* ---- the engine thread ---- */
@@ -268,19 +339,22 @@ static void show_load(Engine *engine)
 /* Takes what is in the inbox; false when the item that says stop was there. */
 static bool take_inbox(Engine *engine, int64_t timeout_ms)
 {
-    InboxItem *items[POLL_BATCH];
+    InboxItem *items[INBOX_BATCH];
     size_t n = 0;
     bool goes_on = true;
-    if (queue_pop(engine->inbox, (void **)items, POLL_BATCH, timeout_ms, &n) != QUEUE_OK)
+    if (queue_pop(engine->inbox, (void **)items, INBOX_BATCH, timeout_ms, &n) != QUEUE_OK)
         return true;
     for (size_t i = 0; i < n; i++) {
-        if (items[i]->command != NULL)
-            handle_command(engine, items[i]->command);
-        else if (items[i]->attempt != NULL)
-            handle_ending(engine, items[i]->attempt);
+        InboxItem *item = items[i];
+        if (item->command != NULL)
+            handle_command(engine, g_steal_pointer(&item->command), item->partition);
+        else if (item->partitions != NULL)
+            handle_partitions(engine, item->partitions);
+        else if (item->attempt != NULL)
+            handle_ending(engine, item->attempt);
         else
             goes_on = false;
-        g_free(items[i]);
+        inbox_item_free(item);
     }
     return goes_on;
 }
@@ -316,11 +390,18 @@ static void report_last_endings(Engine *engine)
     flush(engine);
 }
 
+/* Statuses are accepted while this process lives: before it ends they must have arrived. */
+static void wait_for_arrival(Engine *engine)
+{
+    g_autoptr(GError) error = NULL;
+    if (!bus_flush_statuses(engine->bus, LAST_WORDS_MS, &error))
+        log_error(LOG_WARNING, "what the engine said last may not have arrived: steps may run again", error, NULL);
+}
+
 static void engine_main(void *arg)
 {
     Engine *engine = arg;
     engine->self = pthread_self();
-    announce(engine);
     bool goes_on = true;
     while (goes_on) {
         goes_on = take_inbox(engine, wait_ms(engine));
@@ -332,54 +413,15 @@ static void engine_main(void *arg)
     }
     report_last_endings(engine);
     abandon_all(engine);
+    wait_for_arrival(engine);
     show_load(engine);
-}
-
-/* ---- the pump ---- */
-
-/* Pushing waits for the engine thread, which empties the inbox until it is told to stop, after the pump has ended. */
-static void push_command(Engine *engine, const BusMessage *message)
-{
-    g_autoptr(GError) error = NULL;
-    CommandMessage *command = command_message_decode(message->value, message->value_size, &error);
-    if (command == NULL) {
-        log_error(LOG_WARNING, "a command could not be understood", error, "key", message->key, NULL);
-        return;
-    }
-    InboxItem *item = g_new0(InboxItem, 1);
-    item->command = command;
-    QueueResult result = queue_push(engine->inbox, item, message->value_size * DECODED_FACTOR, -1);
-    g_assert(result == QUEUE_OK);
-}
-
-static void pump_main(void *arg)
-{
-    Engine *engine = arg;
-    BusMessage *messages[POLL_BATCH];
-    int n_failures = 0;
-    while (!is_stopping(engine)) {
-        g_autoptr(GError) error = NULL;
-        size_t n = 0;
-        if (!bus_poll_commands(engine->bus, messages, POLL_BATCH, POLL_WAIT_MS, &n, &error)) {
-            note_bus("commands cannot be polled", &n_failures, error);
-            bell_wait(&engine->pump_bell, BUS_RETRY_MS);
-            continue;
-        }
-        note_bus(NULL, &n_failures, NULL);
-        for (size_t i = 0; i < n; i++) {
-            push_command(engine, messages[i]);
-            bus_message_free(messages[i]);
-        }
-    }
 }
 
 /* ---- life ---- */
 
-static void free_inbox_item(void *arg)
+static void free_inbox_item(void *item)
 {
-    InboxItem *item = arg;
-    command_message_free(item->command);
-    g_free(item);
+    inbox_item_free(item);
 }
 
 static void free_message(void *message)
@@ -394,8 +436,7 @@ static Engine *engine_new(Bus *bus, const Clock *clock, const EngineOptions *opt
     engine->clock = clock;
     engine->id = id_make(clock_wall_ms(clock));
     engine->inbox = queue_new("engine.inbox", INBOX_MAX_ITEMS, INBOX_MAX_BYTES, free_inbox_item);
-    bell_init(&engine->pump_bell);
-    bell_init(&engine->engine_bell);
+    bell_init(&engine->bell);
     engine->port = (RunPort){
         .clock = clock,
         .timers = timers_new(),
@@ -420,8 +461,7 @@ static Engine *engine_new(Bus *bus, const Clock *clock, const EngineOptions *opt
 static void engine_free(Engine *engine)
 {
     queue_free(engine->inbox);
-    bell_done(&engine->pump_bell);
-    bell_done(&engine->engine_bell);
+    bell_done(&engine->bell);
     g_hash_table_destroy(engine->runs);
     g_ptr_array_free(engine->to_free, TRUE);
     g_ptr_array_free(engine->out, TRUE);
@@ -442,7 +482,7 @@ Engine *engine_start(Bus *bus, const Clock *clock, const EngineOptions *options,
         engine_free(engine);
         return NULL;
     }
-    engine->pump = thread_start("engine-pump", ROLE_ENGINE, pump_main, engine, error);
+    engine->pump = pump_start(bus, clock, engine->inbox, error);
     if (engine->pump == NULL) {
         engine_stop(engine);
         return NULL;
@@ -456,9 +496,8 @@ void engine_stop(Engine *engine)
     if (engine == NULL)
         return;
     __atomic_store_n(&engine->is_stopping, true, __ATOMIC_RELEASE);
-    bell_close(&engine->pump_bell);
-    bell_close(&engine->engine_bell);
-    thread_join(engine->pump);
+    bell_close(&engine->bell);
+    pump_stop(engine->pump);
     QueueResult result = queue_push(engine->inbox, g_new0(InboxItem, 1), sizeof(InboxItem), -1);
     g_assert(result == QUEUE_OK);
     thread_join(engine->thread);

@@ -16,11 +16,13 @@ typedef struct {
     size_t max_parallel_steps; /* of one run */
 } EngineOptions;
 
-/* Starts the threads and announces the engine on execution.status (ENGINE_STATUS). */
+/* Starts the threads. The engine announces itself on execution.status (ENGINE_STATUS) with the command partitions that
+ * become its own, when they do; the bus within one process gives it its one partition at once. Runs of a partition that it
+ * loses are abandoned without a word. */
 MUST_CHECK Engine *engine_start(Bus *bus, const Clock *clock, const EngineOptions *options, GError **error);
 
 /* Says what has ended, abandons the rest without a word (the service hands it over) and joins the threads. Its statuses
- * need somebody who takes them in; when nobody does it gives up within a second or so, at once after bus_shutdown().
+ * need somebody who takes them in; when nobody does it gives up after 4 s at most, at once after bus_shutdown().
  * NULL is fine. */
 void engine_stop(Engine *engine);
 

@@ -174,13 +174,14 @@ static bool has_cancelled_step(const EngineRun *run)
     return false;
 }
 
-EngineRun *engine_run_new(CommandMessage *start, const RunPort *port)
+EngineRun *engine_run_new(CommandMessage *start, int32_t partition, const RunPort *port)
 {
     g_assert(start->command == COMMAND_START);
     EngineRun *run = g_new0(EngineRun, 1);
     run->id = start->run_id;
     run->flow_id = start->flow_id;
     run->generation = start->generation;
+    run->partition = partition;
     run->last_seq = start->seq;
     run->port = port;
     run->last_at = run->last_flow_at = INSTANT_NONE;
@@ -232,6 +233,11 @@ const Id *engine_run_id(const EngineRun *run)
 int64_t engine_run_generation(const EngineRun *run)
 {
     return run->generation;
+}
+
+int32_t engine_run_partition(const EngineRun *run)
+{
+    return run->partition;
 }
 
 bool engine_run_has_ended(const EngineRun *run)

@@ -39,8 +39,8 @@ typedef struct {
 } RunPort;
 
 /* Begins the run, or goes on from its progress. Takes the steps, the inputs and the progress' outputs out of
- * `start`; the port is borrowed for the run's life. */
-EngineRun *engine_run_new(CommandMessage *start, const RunPort *port);
+ * `start`; the port is borrowed for the run's life. The partition is the one that the START came on. */
+EngineRun *engine_run_new(CommandMessage *start, int32_t partition, const RunPort *port);
 /* Whatever still runs is cancelled without a word. NULL is fine. */
 void engine_run_free(EngineRun *run);
 
@@ -52,6 +52,7 @@ void engine_run_attempt_done(EngineRun *run, size_t step, char *outputs_json, ch
 
 const Id *engine_run_id(const EngineRun *run);
 int64_t engine_run_generation(const EngineRun *run);
+int32_t engine_run_partition(const EngineRun *run);
 bool engine_run_has_ended(const EngineRun *run);
 
 #endif

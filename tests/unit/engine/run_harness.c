@@ -179,7 +179,7 @@ void harness_start(Harness *harness, const char *steps, const char *more)
     if (start == NULL)
         fail_msg("START cannot be read: %s", error->message);
     harness->generation = start->generation;
-    harness->run = engine_run_new(start, &harness->port);
+    harness->run = engine_run_new(start, 0, &harness->port);
 }
 
 void harness_command(Harness *harness, CommandKind command, int64_t seq)

@@ -118,6 +118,8 @@ static void expect_engine(Bench *bench)
     g_autoptr(StatusMessage) status = next(bench);
     assert_int_equal(status->kind, STATUS_ENGINE);
     assert_true(id_is_valid(status->engine_id.text));
+    assert_int_equal(status->n_command_partitions, 1);
+    assert_int_equal(status->command_partitions[0], 0);
 }
 
 static void expect_flow(Bench *bench, int run, RunStatus run_status)
@@ -253,6 +255,41 @@ static void test_repeats_and_strangers_change_nothing(void **state)
     expect_flow(*state, 2, RUN_COMPLETED);
 }
 
+/* Neither seq nor commandId nor generation, numeric instants, members that nobody knows here, no key. */
+static void send_bare(Bench *bench, const char *command, const char *more)
+{
+    g_autofree char *json = g_strdup_printf(
+        "{\"eventType\":\"EXECUTION_%s\",\"flowId\":\"@y\",\"runId\":\"%s\",\"triggeredBy\":\"system\","
+        "\"timestamp\":1769850000.123456789,\"@type\":\"Command\",\"seq\":null,\"trace\":{\"id\":[1,null]}%s}",
+        command, run_id(1).text, more);
+    g_autofree char *text = expand_ids(json);
+    g_autoptr(BusMessage) message = bus_message_new(NULL, text, strlen(text));
+    BusResult result;
+    assert_true(bus_publish_commands(bench->bus, &message, 1, DEADLINE_MS, &result, NULL));
+}
+
+static void test_commands_of_another_service(void **state)
+{
+    expect_engine(*state);
+    send_bare(
+        *state, "START",
+        ",\"steps\":[" DELAY("a", HOUR, ",\"children\":null,\"notes\":\"\"") "," ECHO_WITH("b", IN("${@a.ms}")) "]");
+    expect_flow(*state, 1, RUN_RUNNING);
+    expect_step(*state, 'a', STEP_RUNNING, 1);
+    send_bare(*state, "START", ",\"steps\":[]"); /* a repeat: changes nothing */
+    send_bare(*state, "RESUME", "");
+    expect_flow(*state, 1, RUN_RUNNING);
+    send_bare(*state, "PAUSE", "");
+    send_bare(*state, "PAUSE", "");
+    send_bare(*state, "STOP", "");
+    send_bare(*state, "STOP", "");
+    expect_step(*state, 'a', STEP_CANCELLED, 1);
+    expect_step(*state, 'b', STEP_CANCELLED, 1);
+    expect_flow(*state, 1, RUN_STOPPED);
+    send_start(*state, 2, 1, "[]", "");
+    expect_flow(*state, 2, RUN_RUNNING);
+}
+
 static void test_a_higher_generation_takes_the_run_over(void **state)
 {
     expect_engine(*state);
@@ -329,6 +366,9 @@ static void test_stops_though_the_bus_goes_on(void **state G_GNUC_UNUSED)
     EngineOptions options = {.max_parallel_steps = 1};
     Engine *engine = engine_start(bus, clock, &options, NULL);
     assert_non_null(engine);
+    int64_t deadline = clock_monotonic_ms(clock) + DEADLINE_MS;
+    while (bus_health(bus).n_statuses_queued == 0)
+        assert_true(clock_monotonic_ms(clock) < deadline);
     engine_stop(engine);
     engine_stop(NULL);
     assert_int_equal(bus_health(bus).n_statuses_queued, 1);
@@ -345,6 +385,7 @@ int main(void)
         TEST(test_a_time_limit_and_retries),
         TEST(test_pause_resume_and_stop),
         TEST(test_repeats_and_strangers_change_nothing),
+        TEST(test_commands_of_another_service),
         TEST(test_a_higher_generation_takes_the_run_over),
         TEST(test_stops_with_steps_running),
         cmocka_unit_test(test_a_full_bus_holds_the_engine_back),
