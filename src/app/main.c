@@ -5,6 +5,7 @@
 
 #include "app/config.h"
 #include "app/serve.h"
+#include "app/upkeep.h"
 
 #define VERSION FLOWOPS_VERSION
 
@@ -14,6 +15,8 @@ static int print_help(FILE *out, int status)
     config_print_help(settings);
     fprintf(out,
             "Usage: flowops serve     run the execution service\n"
+            "       flowops fsck      prove a store (--help: more)\n"
+            "       flowops copy      move a store into another (--help: more)\n"
             "       flowops version   print the version\n"
             "       flowops help      print this\n"
             "\n"
@@ -42,6 +45,10 @@ static int serve_main(void)
 int main(int argc, char **argv)
 {
     const char *command = argc > 1 ? argv[1] : "help";
+    if (strcmp(command, "fsck") == 0)
+        return upkeep_fsck(argc - 1, argv + 1);
+    if (strcmp(command, "copy") == 0)
+        return upkeep_copy(argc - 1, argv + 1);
     if (argc > 2 || argc < 2)
         return print_help(stderr, argc < 2 ? EXIT_SUCCESS : 2);
     if (strcmp(command, "serve") == 0)

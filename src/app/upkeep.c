@@ -1,0 +1,261 @@
+/* Faults and results go to stdout, progress and errors to stderr. */
+#include "app/upkeep.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "app/config.h"
+#include "service/copy.h"
+#include "service/fsck.h"
+
+#define EXIT_FAULTS 1
+#define EXIT_TROUBLE 2
+#define PROGRESS_MS 2000
+
+typedef struct {
+    Clock *clock;
+    const char *spec; /* the store at hand */
+    int64_t told_at;  /* monotonic ms of the last line of progress */
+} Upkeep;
+
+static int fail(const GError *error)
+{
+    fprintf(stderr, "flowops: %s\n", error->message);
+    return EXIT_TROUBLE;
+}
+
+/* False: usage was wrong, and it was said. */
+static bool parse(const char *program, const char *summary, const GOptionEntry *entries, int argc, char **argv)
+{
+    g_autoptr(GError) error = NULL;
+    g_set_prgname(program);
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_option_context_set_summary(context, summary);
+    g_option_context_add_main_entries(context, entries, NULL);
+    bool is_parsed = g_option_context_parse(context, &argc, &argv, &error);
+    if (is_parsed && argc > 1)
+        g_set_error(&error, FLOWOPS_ERROR, FLOWOPS_INVALID, "unexpected argument \"%s\"", argv[1]);
+    if (error != NULL)
+        (void)fail(error);
+    return error == NULL;
+}
+
+/* ---- stores ---- */
+
+typedef enum {
+    OPEN_TO_LOOK,   /* beside whoever writes */
+    OPEN_EXISTING,  /* alone */
+    OPEN_OR_CREATE, /* alone */
+} OpenMode;
+
+static bool is_mongo(const char *spec)
+{
+    return g_str_has_prefix(spec, "mongodb://") || g_str_has_prefix(spec, "mongodb+srv://");
+}
+
+static Store *open_directory(const char *path, OpenMode mode, const Clock *clock, GError **error)
+{
+    if (mode == OPEN_OR_CREATE)
+        return store_open_sqlite(path, clock, error);
+    g_autoptr(Store) reader = store_open_sqlite_readonly(path, error); /* a path that was mistyped makes no store */
+    if (reader == NULL || mode == OPEN_TO_LOOK)
+        return g_steal_pointer(&reader);
+    store_close(g_steal_pointer(&reader));
+    return store_open_sqlite(path, clock, error);
+}
+
+static Store *open_store(const char *spec, OpenMode mode, const Clock *clock, GError **error)
+{
+    if (!is_mongo(spec))
+        return open_directory(spec, mode, clock, error);
+    g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "this flowops was built without MongoDB");
+    return NULL;
+}
+
+/* What is said of a store: a URI may hold a password. */
+static const char *shown(const char *spec)
+{
+    return is_mongo(spec) ? "mongodb" : spec;
+}
+
+/* DATA_DIR; NULL when the settings are faulty, which is said. */
+static char *configured_store(void)
+{
+    Config config = {0};
+    g_autoptr(GString) faults = g_string_new(NULL);
+    char *spec = NULL;
+    if (config_load(&config, faults))
+        spec = g_strdup(config.data_dir);
+    else
+        fprintf(stderr, "flowops: %s", faults->str);
+    config_done(&config);
+    return spec;
+}
+
+/* ---- fsck ---- */
+
+static void tell(void *arg, const char *line)
+{
+    (void)arg;
+    printf("%s\n", line);
+}
+
+static bool is_time_to_tell(Upkeep *upkeep)
+{
+    int64_t now_ms = clock_monotonic_ms(upkeep->clock);
+    if (now_ms - upkeep->told_at < PROGRESS_MS)
+        return false;
+    upkeep->told_at = now_ms;
+    return true;
+}
+
+static void tell_fsck_progress(void *arg, const FsckReport *so_far)
+{
+    Upkeep *upkeep = arg;
+    if (is_time_to_tell(upkeep))
+        fprintf(stderr,
+                "%s: %" G_GINT64_FORMAT " flows, %" G_GINT64_FORMAT " runs, %" G_GINT64_FORMAT " events so far\n",
+                shown(upkeep->spec), so_far->n_flows, so_far->n_runs, so_far->n_events);
+}
+
+static void print_report(const char *spec, const FsckReport *report)
+{
+    double seconds = (double)MAX(report->elapsed_ms, 1) / 1000;
+    printf("%s: %" G_GINT64_FORMAT " flows (%" G_GINT64_FORMAT " versions), %" G_GINT64_FORMAT
+           " runs, %" G_GINT64_FORMAT " events, %" G_GINT64_FORMAT " to publish; %" G_GINT64_FORMAT
+           " documents behind; %" G_GINT64_FORMAT " faults, %" G_GINT64_FORMAT
+           " mended; %.3f s, %.0f runs/s, %.0f events/s\n",
+           shown(spec), report->n_flows, report->n_flow_versions, report->n_runs, report->n_events, report->n_outbox,
+           report->n_behind, report->n_faults, report->n_repaired, seconds, (double)report->n_runs / seconds,
+           (double)report->n_events / seconds);
+}
+
+static bool check_store(Upkeep *upkeep, const char *spec, Store *store, bool repairs, FsckReport *ret_report,
+                        GError **error)
+{
+    FsckOptions options = {.repairs = repairs, .tell = tell, .progress = tell_fsck_progress, .arg = upkeep};
+    upkeep->spec = spec;
+    upkeep->told_at = clock_monotonic_ms(upkeep->clock);
+    if (!fsck_check_store(store, upkeep->clock, &options, ret_report, error))
+        return false;
+    print_report(spec, ret_report);
+    return true;
+}
+
+static int fsck(const char *spec, bool repairs)
+{
+    Upkeep upkeep = {.clock = clock_new_system()};
+    g_autoptr(GError) error = NULL;
+    FsckReport report;
+    int status;
+    Store *store = open_store(spec, repairs ? OPEN_EXISTING : OPEN_TO_LOOK, upkeep.clock, &error);
+    if (store == NULL || !check_store(&upkeep, spec, store, repairs, &report, &error))
+        status = fail(error);
+    else
+        status = report.n_faults > report.n_repaired ? EXIT_FAULTS : 0;
+    store_close(store);
+    clock_free(upkeep.clock);
+    return status;
+}
+
+int upkeep_fsck(int argc, char **argv)
+{
+    g_autofree char *spec = NULL;
+    gboolean repairs = FALSE;
+    const GOptionEntry entries[] = {
+        {"store", 0, 0, G_OPTION_ARG_STRING, &spec, "A directory, or mongodb://host/database (the configured store)",
+         "STORE"},
+        {"repair", 0, 0, G_OPTION_ARG_NONE, &repairs, "Make faulty documents anew; nobody else may use the store",
+         NULL},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    if (!parse("flowops fsck", "Folds every journal and compares it with what is shown of it.", entries, argc, argv))
+        return EXIT_TROUBLE;
+    if (spec == NULL)
+        spec = configured_store();
+    return spec != NULL ? fsck(spec, repairs) : EXIT_TROUBLE;
+}
+
+/* ---- copy ---- */
+
+static void tell_copy_progress(void *arg, const CopyReport *so_far)
+{
+    if (is_time_to_tell(arg))
+        fprintf(stderr, "copied %" G_GINT64_FORMAT " runs, %" G_GINT64_FORMAT " events so far\n", so_far->n_runs,
+                so_far->n_events);
+}
+
+static bool is_same(const FsckReport *one, const FsckReport *other)
+{
+    return one->n_flows == other->n_flows && one->n_flow_versions == other->n_flow_versions &&
+           one->n_runs == other->n_runs && one->n_events == other->n_events && one->n_outbox == other->n_outbox &&
+           memcmp(one->digest, other->digest, FSCK_DIGEST_SIZE) == 0;
+}
+
+/* Proves both sides. A source's faulty documents are its own: the target's were made from the journals. */
+static int verify(Upkeep *upkeep, const char *from, Store *source, const char *to, Store *target)
+{
+    g_autoptr(GError) error = NULL;
+    FsckReport source_report, target_report;
+    if (!check_store(upkeep, from, source, false, &source_report, &error) ||
+        !check_store(upkeep, to, target, false, &target_report, &error))
+        return fail(error);
+    if (target_report.n_faults == 0 && is_same(&source_report, &target_report)) {
+        printf("the copy is complete: both sides hold the same\n");
+        return 0;
+    }
+    printf("the copy is NOT complete: the two sides differ%s\n",
+           target_report.n_faults > 0 ? ", the target is faulty" : "");
+    return EXIT_FAULTS;
+}
+
+static int copy_between(Upkeep *upkeep, const char *from, Store *source, const char *to, Store *target)
+{
+    g_autoptr(GError) error = NULL;
+    CopyReport report;
+    CopyOptions options = {.progress = tell_copy_progress, .arg = upkeep};
+    StoreSource *walk = store_source_new(source);
+    upkeep->told_at = clock_monotonic_ms(upkeep->clock);
+    bool is_copied = copy_store(walk, target, &options, &report, &error);
+    store_source_close(walk);
+    if (!is_copied)
+        return fail(error);
+    printf("%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " flow versions, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
+           " runs, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " events written; the rest was there\n",
+           report.n_flow_versions_written, report.n_flow_versions, report.n_runs_written, report.n_runs,
+           report.n_events_written, report.n_events);
+    return verify(upkeep, from, source, to, target);
+}
+
+static int copy(const char *from, const char *to)
+{
+    Upkeep upkeep = {.clock = clock_new_system()};
+    g_autoptr(GError) error = NULL;
+    Store *source = open_store(from, OPEN_EXISTING, upkeep.clock, &error);
+    Store *target = source != NULL ? open_store(to, OPEN_OR_CREATE, upkeep.clock, &error) : NULL;
+    int status = target != NULL ? copy_between(&upkeep, from, source, to, target) : fail(error);
+    store_close(target);
+    store_close(source);
+    clock_free(upkeep.clock);
+    return status;
+}
+
+int upkeep_copy(int argc, char **argv)
+{
+    g_autofree char *from = NULL, *to = NULL;
+    const GOptionEntry entries[] = {
+        {"from", 0, 0, G_OPTION_ARG_STRING, &from, "A directory, or mongodb://host/database", "STORE"},
+        {"to", 0, 0, G_OPTION_ARG_STRING, &to, "The same; empty, or a part of such a copy", "STORE"},
+        {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
+    };
+    if (!parse(
+            "Moves a whole store into another. Nobody else may use either meanwhile. Cut short, it goes on when it is "
+            "started again.",
+            entries, argc, argv))
+        return EXIT_TROUBLE;
+    if (from == NULL || to == NULL) {
+        fprintf(stderr, "flowops: copy needs --from and --to\n");
+        return EXIT_TROUBLE;
+    }
+    return copy(from, to);
+}

@@ -1,0 +1,31 @@
+/* fsck_internal.h - what the files of fsck share. Thread: main. */
+#ifndef FLOWOPS_SERVICE_FSCK_INTERNAL_H
+#define FLOWOPS_SERVICE_FSCK_INTERNAL_H
+
+#include "service/fsck.h"
+
+#define FSCK_PAGE 256 /* ids at once; what is asked for a whole page is one round trip of a shared store */
+
+typedef struct {
+    Store *store;
+    const Clock *clock;
+    const FsckOptions *options;
+    FsckReport report;
+    GChecksum *sum;       /* of the flow or run at hand */
+    GArray *suspects;     /* of Id: runs of a shared store to be looked at again */
+    int64_t suspected_at; /* monotonic ms, of the last of them */
+} Fsck;
+
+/* A fault that nothing here mends. */
+void fsck_fault(Fsck *fsck, const char *format, ...) PRINTF_LIKE(2, 3);
+void fsck_tell(Fsck *fsck, const char *format, ...) PRINTF_LIKE(2, 3);
+void fsck_progress(Fsck *fsck);
+/* Adds what was summed up, and begins anew. */
+void fsck_end_sum(Fsck *fsck);
+/* What was read is broken, which is a fault; anything else ends the check. */
+bool fsck_is_damage(const GError *error);
+
+MUST_CHECK bool fsck_check_flows(Fsck *fsck, GError **error);
+MUST_CHECK bool fsck_check_runs(Fsck *fsck, GError **error);
+
+#endif
