@@ -249,6 +249,7 @@ int upkeep_copy(int argc, char **argv)
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     if (!parse(
+            "flowops copy",
             "Moves a whole store into another. Nobody else may use either meanwhile. Cut short, it goes on when it is "
             "started again.",
             entries, argc, argv))
