@@ -278,11 +278,10 @@ def test_a_disk_that_is_full(make_server, small_disk):
     ballast = small_disk / "ballast"
 
     def fill():
-        with open(ballast, "wb") as file:
+        with open(ballast, "wb", buffering=0) as file:  # what cannot be written is not tried again by the close
             try:
                 while True:
                     file.write(b"\0" * 65536)
-                    file.flush()
             except OSError:
                 pass  # full
 
