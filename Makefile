@@ -2,7 +2,7 @@
 BUILD := build
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: flowops run test check bench clean help
+.PHONY: flowops run test test-kafka test-mongo check bench clean help
 .NOTPARALLEL:
 
 flowops: $(BUILD)/build.ninja
@@ -23,6 +23,16 @@ test:
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@tools/run-tests $(BUILD)
 
+test-kafka:
+	@tools/install-packages build test kafka
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD) --with kafka
+
+test-mongo:
+	@tools/install-packages build test mongo kafka
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD) --with mongo-java --with ferretdb
+
 check:
 	@tools/check
 
@@ -39,6 +49,7 @@ help:
 	@echo 'make          build $(BUILD)/flowops'
 	@echo 'make run      install what is missing, build, serve on http://127.0.0.1:8080 with data in ./data'
 	@echo 'make test     install what tests need, build, run every test that needs no outside server'
+	@echo 'make test-kafka, make test-mongo   the tests that need a real Kafka, and real servers of the MongoDB protocol'
 	@echo 'make check    format, layers, banned calls, clang-tidy, cppcheck, both compilers, sanitizers'
 	@echo 'make bench    install what benchmarks need, build, print each figure beside its limit'
 	@echo 'make clean    remove the build directories; ./data stays'
