@@ -51,6 +51,7 @@ def test_help_and_unknown_words():
         assert done.returncode != 0 and done.stderr, arguments
 
 
+@pytest.mark.sqlite
 def test_a_second_server_on_the_same_data_is_refused_and_told_who_has_it(make_server):
     first = make_server().start()
     api = Client(first)
@@ -150,10 +151,12 @@ def use_as_data(server, prepare):
     return said
 
 
+@pytest.mark.sqlite
 def test_a_file_of_noise(make_server):
     use_as_data(make_server(), lambda path: path.write_bytes(b"no database at all\n" * 1000))
 
 
+@pytest.mark.sqlite
 def test_somebody_elses_database(make_server):
     def prepare(path):
         with sqlite3.connect(path) as db:
@@ -164,6 +167,7 @@ def test_somebody_elses_database(make_server):
     use_as_data(make_server(), prepare)
 
 
+@pytest.mark.sqlite
 def test_a_damaged_database(make_server):
     server = make_server("whole").start()
     api = Client(server)
@@ -176,6 +180,7 @@ def test_a_damaged_database(make_server):
     use_as_data(make_server("damaged"), lambda path: path.write_bytes(whole))
 
 
+@pytest.mark.sqlite
 def test_a_newer_version_of_our_own(make_server):
     server = make_server("ours").start()
     server.stop()
@@ -194,6 +199,7 @@ def test_a_newer_version_of_our_own(make_server):
     assert "newer" in said
 
 
+@pytest.mark.sqlite
 def test_a_data_directory_that_is_a_file(make_server):
     server = make_server()
     server.data_dir.write_text("in the way")
@@ -202,6 +208,7 @@ def test_a_data_directory_that_is_a_file(make_server):
     assert server.data_dir.read_text() == "in the way"
 
 
+@pytest.mark.sqlite
 def test_a_data_directory_is_made_for_its_owner_alone(make_server):
     server = make_server().start()
     assert server.data_dir.stat().st_mode & 0o077 == 0
@@ -247,6 +254,7 @@ def fill_and_free(server, fill, free):
     server.stop()
 
 
+@pytest.mark.sqlite
 def test_a_limit_on_file_sizes(make_server):
     def ignore_signal():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -273,6 +281,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.sqlite
 def test_a_disk_that_is_full(make_server, small_disk):
     server = make_server("disk/data").start()
     ballast = small_disk / "ballast"
