@@ -52,6 +52,7 @@ Bus *bus_open_local(size_t max_messages, size_t max_bytes);
 typedef struct {
     const char *brokers;   /* host:port, comma separated */
     const char *options;   /* KAFKA_OPTIONS: "key=value,..." handed to the client library; NULL: none */
+    const char *prefix;    /* before the names of topics and groups, so that tests share a broker; NULL: none */
     int32_t n_partitions;  /* of topics that this process has to make */
     int32_t n_replicas;    /* the same; -1: the broker's default */
     bool has_service_side; /* which halves are used; the other's clients are not made */
