@@ -78,14 +78,14 @@ static const char *shown(const char *spec)
     return is_mongo(spec) ? "mongodb" : spec;
 }
 
-/* DATA_DIR; NULL when the settings are faulty, which is said. */
+/* MONGO_URI, else DATA_DIR; NULL when the settings are faulty, which is said. */
 static char *configured_store(void)
 {
     Config config = {0};
     g_autoptr(GString) faults = g_string_new(NULL);
     char *spec = NULL;
-    if (config_load(&config, faults))
-        spec = g_strdup(config.data_dir);
+    if (config_load(&config, FOR_UPKEEP, faults))
+        spec = g_strdup(config.mongo_uri != NULL ? config.mongo_uri : config.data_dir);
     else
         fprintf(stderr, "flowops: %s", faults->str);
     config_done(&config);

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import resource
 import signal
 import socket
@@ -45,8 +46,9 @@ def test_help_and_unknown_words():
 
     usage = flowops("--help")
     assert usage.returncode == 0 and "serve" in usage.stdout and "DATA_DIR" in usage.stdout
+    assert re.search(r"KAFKA_BROKER +both", usage.stdout) and re.search(r"DATA_DIR +serve", usage.stdout)
     assert flowops("--version").returncode == 0
-    for arguments in (("nonsense",), ("serve", "now")):
+    for arguments in (("nonsense",), ("serve", "now"), ("engine", "now")):
         done = flowops(*arguments)
         assert done.returncode != 0 and done.stderr, arguments
 
@@ -109,6 +111,14 @@ def test_a_port_of_ones_choice(make_server):
         ({"MAX_OPEN_RUNS": "0"}, ["MAX_OPEN_RUNS"]),
         ({"STORE_READERS": "1000"}, ["STORE_READERS"]),
         ({"COMMAND_RESEND_SECONDS": "0"}, ["COMMAND_RESEND_SECONDS"]),
+        ({"KAFKA_BROKER": "127.0.0.1:kafka"}, ["KAFKA_BROKER", "host:port"]),
+        ({"KAFKA_BROKER": "127.0.0.1:9092,"}, ["KAFKA_BROKER"]),
+        ({"KAFKA_BROKER": "127.0.0.1:99999"}, ["KAFKA_BROKER"]),
+        ({"KAFKA_PARTITIONS": "0"}, ["KAFKA_PARTITIONS", "1 to 1000"]),
+        ({"KAFKA_REPLICATION": "0"}, ["KAFKA_REPLICATION", "1 to 10"]),
+        ({"KAFKA_REPLICATION": "-2"}, ["KAFKA_REPLICATION"]),
+        ({"MONGO_DB": "flow.ops"}, ["MONGO_DB"]),
+        ({"MONGO_DB": "f" * 64}, ["MONGO_DB"]),
         ({"LISTEN_ADDR": "0.0.0.0"}, ["AUTH_MODE"]),
         ({"LISTEN_ADDR": "0.0.0.0", "AUTH_MODE": "none"}, ["AUTH_MODE", "0.0.0.0"]),
         ({"LISTEN_ADDR": "::", "AUTH_MODE": "none"}, ["AUTH_MODE"]),
@@ -126,6 +136,49 @@ def test_settings_that_are_wrong_are_named(make_server, settings, words):
 def test_every_wrong_setting_is_named_at_once(make_server):
     status, said = make_server(EXECUTION_SERVICE_PORT="x", LOG_LEVEL="y", ENGINE="z").refuses_to_start()
     assert status != 0 and all(name in said for name in ("EXECUTION_SERVICE_PORT", "LOG_LEVEL", "ENGINE"))
+
+
+def test_a_setting_with_two_faults_is_named_once(make_server):
+    _, said = make_server(KAFKA_REPLICATION="none").refuses_to_start()
+    assert said.count("KAFKA_REPLICATION") == 1
+
+
+def test_secrets_are_never_repeated(make_server):
+    settings = {"MONGO_URI": "http://me:hunter2@127.0.0.1", "KAFKA_OPTIONS": "sasl.password=hunter2", "KAFKA_PARTITIONS": "x"}
+    status, said = make_server(**settings).refuses_to_start()
+    assert status != 0 and "MONGO_URI" in said and "KAFKA_PARTITIONS" in said and "hunter2" not in said
+
+
+def flowops_engine(**settings):
+    return subprocess.run(
+        [BINARY, "engine"], capture_output=True, text=True, timeout=20, env=environment(**settings), check=False
+    )
+
+
+def test_an_engine_on_its_own_needs_kafka():
+    done = flowops_engine()
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "KAFKA_BROKER is not set" in done.stderr
+
+
+def test_an_engine_on_its_own_looks_at_its_own_settings():
+    done = flowops_engine(EXECUTION_SERVICE_PORT="eighty", MONGO_DB=".", KAFKA_PARTITIONS="0", LOG_LEVEL="loud")
+    assert done.returncode == 1
+    assert [line.split("=")[0].split()[1] for line in done.stderr.splitlines()] == [
+        "KAFKA_PARTITIONS",
+        "KAFKA_BROKER",
+        "LOG_LEVEL",
+    ]
+
+
+def test_a_store_that_is_not_used_is_warned_of(make_server):
+    server = make_server()
+    server.data_dir.mkdir()
+    (server.data_dir / "flowops.db").touch()
+    server.settings["MONGO_URI"] = "mongodb://me:hunter2@127.0.0.1:1/?serverSelectionTimeoutMS=1"
+    server.spawn()
+    wait_until(lambda: "flowops.db" in server.log(), 20, "the warning")
+    assert "MongoDB is used" in server.log() and "hunter2" not in server.log()
 
 
 def test_a_container_may_listen_everywhere(make_server):
