@@ -63,14 +63,17 @@ class Broker:
         return AdminClient({"bootstrap.servers": self.address})
 
     def make_topic(self, name, partitions=3, **config):
-        self.admin().create_topics([NewTopic(name, partitions, 1, config={k: str(v) for k, v in config.items()})])[name].result(30)
+        admin = self.admin()  # lives until the answer is there
+        admin.create_topics([NewTopic(name, partitions, 1, config={k: str(v) for k, v in config.items()})])[name].result(30)
 
     def delete_topic(self, name):
-        self.admin().delete_topics([name])[name].result(30)
+        admin = self.admin()
+        admin.delete_topics([name])[name].result(30)
 
     def set_topic_config(self, name, **config):
         resource = ConfigResource("topic", name, {key.replace("_", "."): str(value) for key, value in config.items()})
-        self.admin().alter_configs([resource])[resource].result(30)
+        admin = self.admin()
+        admin.alter_configs([resource])[resource].result(30)
 
     def reset_group(self, group, topic):
         """Positions of a group without members back to the beginning."""
