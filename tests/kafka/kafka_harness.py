@@ -75,6 +75,15 @@ class Broker:
         admin = self.admin()
         admin.alter_configs([resource])[resource].result(30)
 
+    def is_caught_up(self, group="flowops-execution-service", topic=STATUSES):
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
+        try:
+            partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
+            positions = {p.partition: p.offset for p in consumer.committed(partitions, timeout=10)}
+            return all(consumer.get_watermark_offsets(p, timeout=10)[1] in (0, positions[p.partition]) for p in partitions)
+        finally:
+            consumer.close()
+
     def reset_group(self, group, topic):
         """Positions of a group without members back to the beginning."""
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
@@ -139,6 +148,14 @@ class KafkaServer(Server):
 
     def __init__(self, data_dir, broker, **settings):
         super().__init__(data_dir, KAFKA_BROKER=broker.address, **settings)
+        self.broker = broker
+
+    def start(self, timeout=20.0):
+        """With a broker that runs, once topics are there and partitions are held."""
+        super().start(timeout)
+        if self.broker.process is not None:
+            wait_until(lambda: self.metric("status_partitions") > 0, timeout, "the service's partitions")
+        return self
 
     def metric(self, name):
         import re
@@ -147,7 +164,8 @@ class KafkaServer(Server):
         return float(re.search(rf"^flowops_{name} (\S+)$", text, re.M).group(1))
 
     def wait_caught_up(self, timeout=30):
-        wait_until(lambda: self.metric("status_lag") == 0, timeout, "the end of execution.status")
+        """Everything that is on execution.status now was taken in and its position committed."""
+        wait_until(self.broker.is_caught_up, timeout, "the end of execution.status")
 
 
 class Engine:

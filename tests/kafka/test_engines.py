@@ -21,16 +21,18 @@ def test_an_engine_that_dies_is_noticed_and_its_runs_go_on(broker, make_server, 
     runs = [api.start(flow_id) for _ in range(12)]
     for run_id in runs:
         api.wait_step(run_id, waits, "RUNNING")
+    generations = {run_id: api.status(run_id)["generation"] for run_id in runs}
+    tried = {run_id: attempts(api, run_id, waits) for run_id in runs}
     died = time.monotonic()
     one.kill()
-    handed = wait_until(lambda: [r for r in runs if api.status(r)["generation"] == 2], 12, "a hand-over")
+    handed = wait_until(lambda: [r for r in runs if api.status(r)["generation"] > generations[r]], 12, "a hand-over")
     assert time.monotonic() - died < 10
     for run_id in runs:
         detail = api.wait_end(run_id, timeout=40)
         assert detail["status"] == "COMPLETED"
         assert attempts(api, run_id, done) == [1]  # what was done stays done
         if run_id in handed:
-            assert attempts(api, run_id, waits) == [1, 2] and step_of(detail, waits)["attempt"] == 2
+            assert attempts(api, run_id, waits) == tried[run_id] + [tried[run_id][-1] + 1]
     two.stop()
     server.stop()
 
@@ -42,13 +44,13 @@ def test_late_statuses_of_a_lost_engine_change_nothing(broker, make_server, make
     waits = new_id()
     run_id = api.start(api.create_flow([step("delay", step_id=waits, inputs={"ms": "60000"})]))
     api.wait_step(run_id, waits, "RUNNING")
-    flow_id = api.status(run_id)["flowId"]
+    flow_id, generation = api.status(run_id)["flowId"], api.status(run_id)["generation"]
     one.kill()
     two = make_engine(broker, "two").start()
-    wait_until(lambda: api.status(run_id)["generation"] == 2, 20, "the hand-over")
+    wait_until(lambda: api.status(run_id)["generation"] > generation, 20, "the hand-over")
     ignored = server.metric("statuses_ignored_total")
     for status in ({"eventType": "STEP_STATUS", "stepId": waits, "status": "COMPLETED", "attempt": 1}, {"eventType": "FLOW_STATUS", "status": "FAILED"}):
-        broker.produce(STATUSES, {**status, "flowId": flow_id, "runId": run_id, "generation": 1, "timestamp": time.time()}, key=run_id)
+        broker.produce(STATUSES, {**status, "flowId": flow_id, "runId": run_id, "generation": generation, "timestamp": time.time()}, key=run_id)
     wait_until(lambda: server.metric("statuses_ignored_total") == ignored + 2, what="both to be ignored")
     assert api.status(run_id)["status"] == "RUNNING"
     api.command(run_id, "stop")
@@ -86,12 +88,12 @@ def test_a_paused_run_is_handed_over_paused(broker, make_server, make_engine):
                                         step(step_id=second, inputs={"x": f"${{{first}.ms}}"})]))
     api.wait_step(run_id, first, "RUNNING")
     api.command(run_id, "pause")
-    api.wait_status(run_id, "PAUSED")
+    generation = api.wait_status(run_id, "PAUSED")["generation"]
     one.stop()
     two = make_engine(broker, "two").start()
-    wait_until(lambda: api.status(run_id)["generation"] == 2, 20, "the hand-over")
-    start = [c for c in broker.commands(run_id) if c["eventType"] == "EXECUTION_START"][-1]
-    assert start["desired"] == "PAUSED" and start["generation"] == 2
+    wait_until(lambda: api.status(run_id)["generation"] == generation + 1, 20, "the hand-over")
+    start = wait_until(lambda: [c for c in broker.commands(run_id) if c.get("generation") == generation + 1], what="its START")[-1]
+    assert start["eventType"] == "EXECUTION_START" and start["desired"] == "PAUSED"
     assert [p["status"] for p in start["progress"] if p["stepId"] == first] == ["COMPLETED"]
     assert api.status(run_id)["status"] == "PAUSED"
     api.command(run_id, "resume")
@@ -106,14 +108,14 @@ def test_a_restart_of_the_service_sends_nothing_again(broker, make_server, make_
     api = Client(server)
     engine = make_engine(broker).start()
     waits = new_id()
-    run_id = api.start(api.create_flow([step("delay", step_id=waits, inputs={"ms": "2500"})]))
+    run_id = api.start(api.create_flow([step("delay", step_id=waits, inputs={"ms": "4000"})]))
     api.wait_step(run_id, waits, "RUNNING")
-    before = json.dumps(broker.commands(run_id))
+    before, generation = json.dumps(broker.commands(run_id)), api.status(run_id)["generation"]
     server.kill()
     server.start()
     assert api.wait_end(run_id, timeout=30)["status"] == "COMPLETED"
     assert json.dumps(broker.commands(run_id)) == before
-    assert api.status(run_id)["generation"] == 1
+    assert api.status(run_id)["generation"] == generation
     engine.stop()
     server.stop()
 

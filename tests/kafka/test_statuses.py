@@ -132,7 +132,7 @@ def test_a_letter_that_does_not_fit_is_cut_and_says_so(make_broker, make_server)
     broker.make_topic(LETTERS, **{"max.message.bytes": 1_048_588})
     server = make_server(broker).start()
     value = b'{"eventType":"' + b"y" * 1_000_000
-    broker.produce(STATUSES, value, key="k", headers=[("large", b"z" * 40_000)])
+    broker.produce(STATUSES, value, key="k", headers=[("large", b"z" * 48_400)])
     letter = wait_until(lambda: broker.read(LETTERS), what="the letter")[0]
     headers = dict(letter.headers())
     assert b"dlq.truncated" in [name.encode() for name in headers] and value.startswith(letter.value())
