@@ -1,5 +1,6 @@
 """What an operator does to a store: prove it, mend it, move it, let old runs go; and deleting single runs over HTTP."""
 
+import contextlib
 import datetime
 import re
 import signal
@@ -10,7 +11,7 @@ import threading
 import pytest
 
 from harness import (
-    BINARY, Client, Server, delay, environment, error_of, in_threads, new_id, step, wait_until,
+    BINARY, Client, delay, environment, error_of, in_threads, new_id, step, wait_until,
 )
 
 DAY_MS = 24 * 3600 * 1000
@@ -37,14 +38,13 @@ def figures(report):
 
 
 def edit(store, *statements):
-    with sqlite3.connect(store / "flowops.db") as db:
+    with contextlib.closing(sqlite3.connect(store / "flowops.db")) as db, db:
         for statement in statements:
             assert db.execute(statement).rowcount > 0, statement
-    db.close()
 
 
 def stored_run_ids(store):
-    with sqlite3.connect(store / "flowops.db") as db:
+    with contextlib.closing(sqlite3.connect(store / "flowops.db")) as db:
         return [row[0] for row in db.execute("SELECT id FROM runs ORDER BY id")]
 
 
@@ -176,7 +176,7 @@ def test_a_copy_holds_the_same_and_serves_it(ended, tmp_path, make_server):
 def test_unfinished_runs_go_on_at_the_target(make_server, tmp_path):
     server = make_server().start()
     api = Client(server)
-    flow_id = api.create_flow([step(), delay(1000, inputs={"ms": "1000", "after": "x"})])
+    flow_id = api.create_flow([step(), delay(1000)])
     run_ids = [api.start(flow_id) for _ in range(10)]
     for run_id in run_ids:
         api.wait_status(run_id, "RUNNING")
@@ -193,7 +193,7 @@ def test_unfinished_runs_go_on_at_the_target(make_server, tmp_path):
 def test_a_copy_that_was_killed_goes_on(make_server, tmp_path):
     server = make_server(ENGINE="off").start()
     api = Client(server)
-    flow_id = api.create_flow([step()] * 0)
+    flow_id = api.create_flow([])
     in_threads(lambda _: [api.start(flow_id) for _ in range(1000)], range(4))
     server.stop()
     target = tmp_path / "copy"
