@@ -50,6 +50,8 @@ static const Setting SETTINGS[] = {
     NUMBER(SERVE, "CACHE_BYTES", cache_bytes, "33554432", 65536, 68719476736, "memory for recently used runs"),
     NUMBER(SERVE, "COMMAND_RESEND_SECONDS", command_resend_seconds, "30", 1, 86400,
            "an unanswered command is sent again"),
+    NUMBER(SERVE, "RUN_RETENTION_DAYS", run_retention_days, "0", 0, 36500,
+           "an ended run is deleted after these; 0: never"),
     TEXT(BOTH, "LOG_LEVEL", log_level, "info", "debug, info, warning or error"),
     TEXT(BOTH, "LOG_FORMAT", log_format, "auto", "text, json, or auto: text on a terminal"),
 };

@@ -35,6 +35,7 @@ typedef struct {
     int64_t cache_bytes;
     int64_t store_readers;
     int64_t command_resend_seconds;
+    int64_t run_retention_days;
     int64_t max_parallel_steps;
     int64_t kafka_partitions;
     int64_t kafka_replication; /* -1: the broker's default */

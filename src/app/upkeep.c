@@ -64,12 +64,41 @@ static Store *open_directory(const char *path, OpenMode mode, const Clock *clock
     return store_open_sqlite(path, clock, error);
 }
 
-static Store *open_store(const char *spec, OpenMode mode, const Clock *clock, GError **error)
+/* The database in a URI's path; NULL when there is none. */
+static char *database_of(const char *uri)
 {
-    if (!is_mongo(spec))
-        return open_directory(spec, mode, clock, error);
-    g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "this flowops was built without MongoDB");
-    return NULL;
+    const char *path = strchr(strstr(uri, "://") + 3, '/');
+    if (path == NULL)
+        return NULL;
+    g_autofree char *name = g_strndup(path + 1, strcspn(path + 1, "?"));
+    g_autofree char *plain = g_uri_unescape_string(name, "/");
+    return plain != NULL && *plain != '\0' ? g_steal_pointer(&plain) : NULL;
+}
+
+/* A store as it was named, and the database where the name has none. */
+typedef struct {
+    char *spec;
+    char *database; /* MongoDB; NULL: in the URI's path */
+} Place;
+
+static void place_done(Place *place)
+{
+    g_free(place->spec);
+    g_free(place->database);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_done)
+
+static Store *open_place(const Place *place, OpenMode mode, const Clock *clock, GError **error)
+{
+    if (!is_mongo(place->spec))
+        return open_directory(place->spec, mode, clock, error);
+    g_autofree char *database = place->database != NULL ? g_strdup(place->database) : database_of(place->spec);
+    if (database == NULL) {
+        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
+                            "a mongodb:// URI needs the database in its path: mongodb://host/database");
+        return NULL;
+    }
+    return store_open_mongo(place->spec, database, clock, error);
 }
 
 /* What is said of a store: a URI may hold a password. */
@@ -78,18 +107,20 @@ static const char *shown(const char *spec)
     return is_mongo(spec) ? "mongodb" : spec;
 }
 
-/* MONGO_URI, else DATA_DIR; NULL when the settings are faulty, which is said. */
-static char *configured_store(void)
+/* MONGO_URI with MONGO_DB, else DATA_DIR. False: the settings are faulty, which is said. */
+static bool configured_place(Place *ret_place)
 {
     Config config = {0};
     g_autoptr(GString) faults = g_string_new(NULL);
-    char *spec = NULL;
-    if (config_load(&config, FOR_UPKEEP, faults))
-        spec = g_strdup(config.mongo_uri != NULL ? config.mongo_uri : config.data_dir);
-    else
+    bool is_loaded = config_load(&config, FOR_UPKEEP, faults);
+    if (is_loaded) {
+        ret_place->spec = g_strdup(config.mongo_uri != NULL ? config.mongo_uri : config.data_dir);
+        ret_place->database = g_strdup(config.mongo_uri != NULL ? config.mongo_db : NULL);
+    } else {
         fprintf(stderr, "flowops: %s", faults->str);
+    }
     config_done(&config);
-    return spec;
+    return is_loaded;
 }
 
 /* ---- fsck ---- */
@@ -142,14 +173,14 @@ static bool check_store(Upkeep *upkeep, const char *spec, Store *store, bool rep
     return true;
 }
 
-static int fsck(const char *spec, bool repairs)
+static int fsck(const Place *place, bool repairs)
 {
     Upkeep upkeep = {.clock = clock_new_system()};
     g_autoptr(GError) error = NULL;
     FsckReport report;
     int status;
-    Store *store = open_store(spec, repairs ? OPEN_EXISTING : OPEN_TO_LOOK, upkeep.clock, &error);
-    if (store == NULL || !check_store(&upkeep, spec, store, repairs, &report, &error))
+    Store *store = open_place(place, repairs ? OPEN_EXISTING : OPEN_TO_LOOK, upkeep.clock, &error);
+    if (store == NULL || !check_store(&upkeep, place->spec, store, repairs, &report, &error))
         status = fail(error);
     else
         status = report.n_faults > report.n_repaired ? EXIT_FAULTS : 0;
@@ -160,20 +191,20 @@ static int fsck(const char *spec, bool repairs)
 
 int upkeep_fsck(int argc, char **argv)
 {
-    g_autofree char *spec = NULL;
+    g_auto(Place) place = {NULL};
     gboolean repairs = FALSE;
     const GOptionEntry entries[] = {
-        {"store", 0, 0, G_OPTION_ARG_STRING, &spec, "A directory, or mongodb://host/database (the configured store)",
-         "STORE"},
+        {"store", 0, 0, G_OPTION_ARG_STRING, &place.spec,
+         "A directory, or mongodb://host/database (the configured store)", "STORE"},
         {"repair", 0, 0, G_OPTION_ARG_NONE, &repairs, "Make faulty documents anew; nobody else may use the store",
          NULL},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     if (!parse("flowops fsck", "Folds every journal and compares it with what is shown of it.", entries, argc, argv))
         return EXIT_TROUBLE;
-    if (spec == NULL)
-        spec = configured_store();
-    return spec != NULL ? fsck(spec, repairs) : EXIT_TROUBLE;
+    if (place.spec == NULL && !configured_place(&place))
+        return EXIT_TROUBLE;
+    return fsck(&place, repairs);
 }
 
 /* ---- copy ---- */
@@ -227,13 +258,13 @@ static int copy_between(Upkeep *upkeep, const char *from, Store *source, const c
     return verify(upkeep, from, source, to, target);
 }
 
-static int copy(const char *from, const char *to)
+static int copy(const Place *from, const Place *to)
 {
     Upkeep upkeep = {.clock = clock_new_system()};
     g_autoptr(GError) error = NULL;
-    Store *source = open_store(from, OPEN_EXISTING, upkeep.clock, &error);
-    Store *target = source != NULL ? open_store(to, OPEN_OR_CREATE, upkeep.clock, &error) : NULL;
-    int status = target != NULL ? copy_between(&upkeep, from, source, to, target) : fail(error);
+    Store *source = open_place(from, OPEN_EXISTING, upkeep.clock, &error);
+    Store *target = source != NULL ? open_place(to, OPEN_OR_CREATE, upkeep.clock, &error) : NULL;
+    int status = target != NULL ? copy_between(&upkeep, from->spec, source, to->spec, target) : fail(error);
     store_close(target);
     store_close(source);
     clock_free(upkeep.clock);
@@ -242,10 +273,10 @@ static int copy(const char *from, const char *to)
 
 int upkeep_copy(int argc, char **argv)
 {
-    g_autofree char *from = NULL, *to = NULL;
+    g_auto(Place) from = {NULL}, to = {NULL};
     const GOptionEntry entries[] = {
-        {"from", 0, 0, G_OPTION_ARG_STRING, &from, "A directory, or mongodb://host/database", "STORE"},
-        {"to", 0, 0, G_OPTION_ARG_STRING, &to, "The same; empty, or a part of such a copy", "STORE"},
+        {"from", 0, 0, G_OPTION_ARG_STRING, &from.spec, "A directory, or mongodb://host/database", "STORE"},
+        {"to", 0, 0, G_OPTION_ARG_STRING, &to.spec, "The same; empty, or a part of such a copy", "STORE"},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     if (!parse(
@@ -254,9 +285,9 @@ int upkeep_copy(int argc, char **argv)
             "started again.",
             entries, argc, argv))
         return EXIT_TROUBLE;
-    if (from == NULL || to == NULL) {
+    if (from.spec == NULL || to.spec == NULL) {
         fprintf(stderr, "flowops: copy needs --from and --to\n");
         return EXIT_TROUBLE;
     }
-    return copy(from, to);
+    return copy(&from, &to);
 }

@@ -26,6 +26,7 @@ const Route *api_routes(size_t *ret_n_routes)
         {HTTP_POST, API_BASE_PATH "/runs/{id}/resume", runs_resume, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/stop", runs_stop, false},
         {HTTP_GET, API_BASE_PATH "/runs/{id}/events", runs_read_events, false},
+        {HTTP_DELETE, API_BASE_PATH "/runs/{id}", runs_delete, false},
         {HTTP_GET, "/healthz", health_live, true},
         {HTTP_GET, "/readyz", health_ready, true},
         {HTTP_GET, "/metrics", health_metrics, true},

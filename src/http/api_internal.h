@@ -96,6 +96,7 @@ void runs_pause(ApiRequest *request);
 void runs_resume(ApiRequest *request);
 void runs_stop(ApiRequest *request);
 void runs_get_status(ApiRequest *request);
+void runs_delete(ApiRequest *request);
 void runs_read_events(ApiRequest *request);
 void health_live(ApiRequest *request);
 void health_ready(ApiRequest *request);
