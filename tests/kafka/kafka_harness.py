@@ -150,9 +150,9 @@ class KafkaServer(Server):
         super().__init__(data_dir, KAFKA_BROKER=broker.address, **settings)
         self.broker = broker
 
-    def start(self, timeout=20.0):
+    def start_waiting(self, timeout=20.0):
         """With a broker that runs, once topics are there and partitions are held."""
-        super().start(timeout)
+        super().start_waiting(timeout)
         if self.broker.process is not None:
             wait_until(lambda: self.metric("status_partitions") > 0, timeout, "the service's partitions")
         return self

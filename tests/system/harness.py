@@ -88,7 +88,10 @@ class Server:
         return self
 
     def start(self, timeout=20.0):
-        self.spawn()
+        return self.spawn().start_waiting(timeout)
+
+    def start_waiting(self, timeout=20.0):
+        """What is left of a start after spawn()."""
         self.port = int(wait_until(self._announced_port, timeout, "the server's address"))
         wait_until(self._is_ready, timeout, "readiness")
         return self
