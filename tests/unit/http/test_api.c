@@ -105,6 +105,7 @@ static void test_every_route_of_the_contract(void **state)
         {HTTP_POST, BASE "/runs/" RUN "/stop"},
         {HTTP_GET, BASE "/runs/" RUN "/status"},
         {HTTP_GET, BASE "/runs/" RUN "/events"},
+        {HTTP_DELETE, BASE "/runs/" RUN},
         {HTTP_GET, BASE "/stream/" RUN},
         {HTTP_GET, "/healthz"},
         {HTTP_GET, "/readyz"},
