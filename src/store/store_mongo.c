@@ -68,6 +68,7 @@ Store *mongo_open(const char *uri, const char *database, const Clock *clock, con
     store->base.ops = &mongo_ops;
     store->database = g_strdup(database);
     store->clock = clock;
+    store->claims_atomic_replace = options->claims_atomic_replace;
     store->timer = clock_new_system();
     mutex_init(&store->admission_mu);
     store->pool = mongo_pool_new(uri, store, options->counts_traffic, error);

@@ -79,6 +79,21 @@ static bool bulk_run(ApplyBulk *bulk, bool *refused, const char *doing, GError *
     return is_done;
 }
 
+/* Sends what there is when no more goes into one command. For bulks in which nothing can be refused for good. */
+static bool bulk_make_room(ApplyBulk *bulk, const char *doing, GError **error)
+{
+    if (bulk->n < bulk->lease->store->n_updates_at_once) {
+        return true;
+    }
+    if (!bulk_run(bulk, NULL, doing, error)) {
+        return false;
+    }
+    const ClientLease *lease = bulk->lease;
+    bulk_end(bulk);
+    *bulk = bulk_begin(lease, COLLECTION_RUN_EVENTS);
+    return true;
+}
+
 static void bulk_replace(ApplyBulk *bulk, const Projection *projection, bool is_conditional)
 {
     g_auto(bson_t) selector = BSON_INITIALIZER;
@@ -310,6 +325,9 @@ static bool apply_superseded(const ClientLease *lease, const Projection *project
     }
     g_auto(ApplyBulk) bulk = bulk_begin(lease, COLLECTION_RUN_EVENTS);
     for (guint i = 0; i < records->len; i++) {
+        if (!bulk_make_room(&bulk, "drop superseded commands", error)) {
+            return false;
+        }
         bulk_set_marks(&bulk, g_array_index(records, MarkedRecord, i).id, NULL);
     }
     return bulk_run(&bulk, NULL, "drop superseded commands", error);
@@ -375,7 +393,7 @@ static bool contains(const GArray *seqs, int64_t seq)
 
 /* Two that take marks from one record at once may leave one that was taken: its command is published once more, with the
  * same id. None is ever taken that nobody named. */
-static void unmark(ApplyBulk *bulk, MarkedRecord *record, const GArray *published)
+static bool unmark(ApplyBulk *bulk, MarkedRecord *record, const GArray *published, GError **error)
 {
     guint n_before = record->marks->len;
     for (guint i = n_before; i > 0; i--) {
@@ -383,9 +401,14 @@ static void unmark(ApplyBulk *bulk, MarkedRecord *record, const GArray *publishe
             g_array_remove_index(record->marks, i - 1);
         }
     }
-    if (record->marks->len < n_before) {
-        bulk_set_marks(bulk, record->id, record->marks->len > 0 ? record->marks : NULL);
+    if (record->marks->len == n_before) {
+        return true;
     }
+    if (!bulk_make_room(bulk, "mark commands as published", error)) {
+        return false;
+    }
+    bulk_set_marks(bulk, record->id, record->marks->len > 0 ? record->marks : NULL);
+    return true;
 }
 
 static bool unmark_run(const ClientLease *lease, ApplyBulk *bulk, GHashTable *by_id, const Projection *projection,
@@ -397,10 +420,10 @@ static bool unmark_run(const ClientLease *lease, ApplyBulk *bulk, GHashTable *by
         char id[RECORD_ID_SIZE];
         record_id(id, projection->run_id.text, seq);
         MarkedRecord *record = g_hash_table_lookup(by_id, id);
-        if (record != NULL) {
-            unmark(bulk, record, projection->published);
-        } else {
+        if (record == NULL) {
             last_elsewhere = MAX(last_elsewhere, seq);
+        } else if (!unmark(bulk, record, projection->published, error)) {
+            return false;
         }
     }
     if (last_elsewhere == 0) {
@@ -412,8 +435,8 @@ static bool unmark_run(const ClientLease *lease, ApplyBulk *bulk, GHashTable *by
     }
     for (guint i = 0; i < records->len; i++) {
         MarkedRecord *record = &g_array_index(records, MarkedRecord, i);
-        if (!g_hash_table_contains(by_id, record->id)) {
-            unmark(bulk, record, projection->published);
+        if (!g_hash_table_contains(by_id, record->id) && !unmark(bulk, record, projection->published, error)) {
+            return false;
         }
     }
     return true;

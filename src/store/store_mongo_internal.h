@@ -47,11 +47,13 @@ typedef struct {
     Projector *projector;
     Setup *setup;
     MongoTraffic traffic;
+    bool claims_atomic_replace;
 
     /* Nothing is read or written before the database is known to be of our version. */
     Mutex admission_mu;
     bool is_admitted;                        /* atomic; never goes back */
     bool has_atomic_replace;                 /* valid once admitted: a replacement with a condition is one step */
+    size_t n_updates_at_once;                /* valid once admitted: in one command */
     unsigned char secret[MONGO_SECRET_SIZE]; /* valid once admitted */
     int64_t n_admission_attempts;            /* atomic */
     GError *admission_error;                 /* guarded by admission_mu: of the last attempt */
@@ -60,8 +62,7 @@ typedef struct {
 /* What tests may ask for beyond store_open_mongo(). */
 typedef struct {
     bool counts_traffic;
-    bool has_no_atomic_replace; /* as if the server had none */
-    bool has_atomic_replace;    /* as if it had */
+    bool claims_atomic_replace; /* as if the server had it */
 } MongoOptions;
 MUST_CHECK Store *mongo_open(const char *uri, const char *database, const Clock *clock, const MongoOptions *options,
                              GError **error);

@@ -49,7 +49,7 @@ static void append_after(bson_t *filter, const ListPosition *after)
     bson_append_array_end(filter, &either);
 }
 
-/* With a value, the whole pair is compared: every server can, and the index on pairs serves it. */
+/* With a value, the whole pair is compared, by the one form that every server knows; the index on pairs serves it. */
 static void append_label(bson_t *filter, const ListQuery *query)
 {
     if (query->label_name == NULL) {
@@ -59,11 +59,15 @@ static void append_label(bson_t *filter, const ListQuery *query)
         append_text(filter, "labels.name", query->label_name);
         return;
     }
-    bson_t pair;
-    bson_append_document_begin(filter, "labels", -1, &pair);
+    bson_t all, pairs, pair;
+    bson_append_document_begin(filter, "labels", -1, &all);
+    bson_append_array_begin(&all, "$all", -1, &pairs);
+    bson_append_document_begin(&pairs, "0", -1, &pair);
     append_text(&pair, "name", query->label_name);
     append_text(&pair, "value", query->label_value);
-    bson_append_document_end(filter, &pair);
+    bson_append_document_end(&pairs, &pair);
+    bson_append_array_end(&all, &pairs);
+    bson_append_document_end(filter, &all);
 }
 
 static void append_flow_ids(bson_t *filter, GPtrArray *flow_ids)

@@ -14,8 +14,7 @@
 #define CLOSE_MS 5000
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 1000
-/* One bulk each, in one command. */
-#define ROUND_MAX_ITEMS 500
+/* In one command: a fraction of the 48 MB that a message may have. */
 #define ROUND_MAX_BYTES (16 * 1024 * 1024)
 
 struct Projector {
@@ -160,13 +159,12 @@ bool projector_wait_until_idle(Projector *projector, int64_t timeout_ms)
 
 /* ---- rounds ---- */
 
-static size_t take_round(Projector *projector, Projection **ret_projections)
+static size_t take_round(Projector *projector, Projection **ret_projections, size_t max_items)
 {
     MUTEX_SCOPE(&projector->mu);
     size_t n = 0, n_bytes = 0;
     Projection *projection;
-    while (n < ROUND_MAX_ITEMS && n_bytes < ROUND_MAX_BYTES &&
-           (projection = g_queue_pop_head(&projector->order)) != NULL) {
+    while (n < max_items && n_bytes < ROUND_MAX_BYTES && (projection = g_queue_pop_head(&projector->order)) != NULL) {
         (void)g_hash_table_remove(projector->waiting, projection->run_id.text);
         n_bytes += projection->document != NULL ? projection->document->len : 0;
         ret_projections[n++] = projection;
@@ -205,21 +203,27 @@ static void write_round(Projector *projector, Projection **projections, size_t n
     }
 }
 
+/* Whoever left something here was admitted. */
+static void write_what_waits(Projector *projector)
+{
+    size_t max_items = projector->store->n_updates_at_once, n;
+    g_autofree Projection **projections = g_new(Projection *, max_items);
+    while ((n = take_round(projector, projections, max_items)) > 0) {
+        if (!is_over(projector)) {
+            write_round(projector, projections, n);
+        }
+        end_round(projector, projections, n);
+    }
+}
+
 static void projector_run(void *arg)
 {
     Projector *projector = arg;
     mongo_mark_background_thread();
-    g_autofree Projection **projections = g_new(Projection *, ROUND_MAX_ITEMS);
     bool is_open = true;
     do {
         is_open = bell_wait(&projector->bell, -1);
-        size_t n;
-        while ((n = take_round(projector, projections)) > 0) {
-            if (!is_over(projector)) {
-                write_round(projector, projections, n);
-            }
-            end_round(projector, projections, n);
-        }
+        write_what_waits(projector);
     } while (is_open);
 }
 

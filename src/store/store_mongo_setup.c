@@ -11,6 +11,12 @@
 
 /* ---- admission ---- */
 
+/* Each a second's work at most for a server that is well, and what is tried again when an answer is lost. */
+#define UPDATES_AT_ONCE 500
+/* FerretDB with SQLite keeps a connection for each document that one command updates, and stands still for good when its
+ * hundred are taken. */
+#define UPDATES_AT_ONCE_FERRETDB 50
+
 /* Conditions and replacements are one step in MongoDB. FerretDB reads, compares and then writes; mongo-java-server (which
  * does not know "hello") scans for a condition. */
 static bool find_kind(MongoStore *store, mongoc_client_t *client, GError **error)
@@ -28,7 +34,8 @@ static bool find_kind(MongoStore *store, mongoc_client_t *client, GError **error
         bool has_hello = mongoc_client_command_simple(client, "admin", &hello, NULL, &reply, &failure);
         bson_destroy(&reply);
         is_answered = has_hello || mongo_fault_of(&failure) == FAULT_REFUSED;
-        store->has_atomic_replace = has_hello && !is_ferretdb;
+        store->has_atomic_replace = store->claims_atomic_replace || (has_hello && !is_ferretdb);
+        store->n_updates_at_once = is_ferretdb ? UPDATES_AT_ONCE_FERRETDB : UPDATES_AT_ONCE;
     }
     if (!is_answered) {
         mongo_set_error(error, &failure, "use the database");
