@@ -75,7 +75,8 @@ def test_a_broker_that_is_down_at_the_start(make_broker, make_server):
     assert api.status(run_id)["pendingCommand"]["command"] == "STOP"
     broker.start()
     wait_until(lambda: readiness(server) == "ready", 30, "ready")
-    wait_until(lambda: [c["eventType"] for c in broker.commands(run_id)] == ["EXECUTION_START", "EXECUTION_STOP"], 30, "both commands")
+    wait_until(lambda: len(broker.commands(run_id)) >= 2, 30, "both commands")
+    assert_all_are_there(broker, {run_id: ["EXECUTION_START", "EXECUTION_STOP"]})
     server.stop()
 
 
@@ -220,7 +221,7 @@ def test_kill_9_of_the_service_loses_no_command(make_broker, make_server):
 def test_sigterm_during_a_rebalance_ends_in_time(broker, make_server):
     one = make_server(broker, "one").start()
     others = []
-    for i in range(3):
+    for i in range(2):  # three partitions are enough for all of them
         others.append(make_server(broker, f"other-{i}").spawn())  # each one that joins sets off a rebalance
         one_by_one = others[-1]
         wait_until(lambda: "ready" in one_by_one.log(), 20, "the next member")
