@@ -207,9 +207,13 @@ static void commit_when_due(KafkaConsumer *consumer)
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* Of partitions that are given back; waits for it, within a bound. */
+/* Of partitions that are given back; waits for it, within a bound. Not without a broker: the library holds such a commit
+ * back for longer than closing may take. */
 static void commit_now(KafkaConsumer *consumer, const rd_kafka_topic_partition_list_t *leaving)
 {
+    char reason[ERROR_TEXT_SIZE];
+    if (!kafka_watch_is_up(consumer->bus->watch, reason))
+        return;
     rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_to_commit);
     for (int i = list->cnt - 1; i >= 0; i--)
         if (rd_kafka_topic_partition_list_find((rd_kafka_topic_partition_list_t *)leaving, consumer->topic_name,
@@ -474,7 +478,7 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
     if (!open_client(consumer, group, error)) {
-        kafka_consumer_close(consumer, 0);
+        kafka_consumer_free(consumer);
         return NULL;
     }
     rd_kafka_poll_set_consumer(consumer->client);
@@ -489,6 +493,7 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     return consumer;
 }
 
+/* What is given back is committed in the rebalance callback, which is served by the waiting for it. */
 void kafka_consumer_leave(KafkaConsumer *consumer)
 {
     if (consumer == NULL)
@@ -496,25 +501,23 @@ void kafka_consumer_leave(KafkaConsumer *consumer)
     rd_kafka_queue_cb_event_enable(consumer->events, NULL, NULL);
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer->client, consumer->events);
     if (error != NULL)
-        rd_kafka_error_destroy(error); /* what cannot be left will be timed out by the broker */
+        rd_kafka_error_destroy(error); /* the broker will notice by the session's time-out */
 }
 
-/* What is given back is committed in the rebalance callback, served here. A group that cannot be left in time (no broker,
- * a rebalance under way) is left without a word: its coordinator notices by the session's time-out. */
-static void wait_until_left(KafkaConsumer *consumer, int64_t deadline_ms)
+bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms)
 {
-    const Clock *clock = consumer->bus->clock;
-    for (int64_t left;
-         !rd_kafka_consumer_closed(consumer->client) && (left = deadline_ms - clock_monotonic_ms(clock)) > 0;)
-        rd_kafka_queue_poll_callback(consumer->events, (int)MIN(left, 100));
+    if (consumer == NULL)
+        return true;
+    if (!rd_kafka_consumer_closed(consumer->client))
+        rd_kafka_queue_poll_callback(consumer->events, (int)timeout_ms);
+    return rd_kafka_consumer_closed(consumer->client);
 }
 
-void kafka_consumer_close(KafkaConsumer *consumer, int64_t deadline_ms)
+void kafka_consumer_free(KafkaConsumer *consumer)
 {
     if (consumer == NULL)
         return;
     if (consumer->client != NULL) {
-        wait_until_left(consumer, deadline_ms);
         rd_kafka_queue_destroy(consumer->messages);
         rd_kafka_queue_destroy(consumer->events);
         rd_kafka_destroy_flags(consumer->client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);

@@ -155,9 +155,11 @@ void kafka_consumer_hold(KafkaConsumer *consumer);
 void kafka_consumer_approve(
     KafkaConsumer *consumer); /* what was polled so far is dealt with: its position is committed soon */
 void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *partitions);
-/* Nobody may be inside a call. Leaves the group, waiting for it until deadline_ms (monotonic); NULL is fine. */
-void kafka_consumer_leave(KafkaConsumer *consumer);
-void kafka_consumer_close(KafkaConsumer *consumer, int64_t deadline_ms);
+/* Nobody may be inside a call any more. NULL is fine. */
+void kafka_consumer_leave(KafkaConsumer *consumer); /* begins to leave the group */
+bool kafka_consumer_has_left(KafkaConsumer *consumer,
+                             int64_t timeout_ms); /* waits for progress; true: can be freed at once */
+void kafka_consumer_free(KafkaConsumer *consumer);
 /* Any thread. */
 int32_t kafka_consumer_n_partitions(const KafkaConsumer *consumer);
 int64_t kafka_consumer_lag(const KafkaConsumer *consumer);

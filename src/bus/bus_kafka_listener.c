@@ -54,8 +54,10 @@ static size_t take(KafkaListener *listener, BusUpdate *ret_updates, size_t max, 
     ssize_t n = rd_kafka_consume_batch_queue(listener->queue, (int)timeout_ms, messages, 1);
     if (n <= 0)
         return 0;
+    ssize_t n_more = 0;
     if (max > 1)
-        n += MAX(0, rd_kafka_consume_batch_queue(listener->queue, 0, messages + 1, MIN(max, BATCH) - 1));
+        n_more = rd_kafka_consume_batch_queue(listener->queue, 0, messages + 1, MIN(max, BATCH) - 1);
+    n += MAX(n_more, 0);
     size_t n_updates = 0;
     for (ssize_t i = 0; i < n; i++) {
         n_updates += read_update(messages[i], &ret_updates[n_updates]);

@@ -152,6 +152,15 @@ void kafka_broker_produce(KafkaBroker *broker, const char *name, int32_t partiti
     rd_kafka_destroy(client);
 }
 
+/* With a NUL behind, which may not be the first. */
+static char *copy_bytes(const void *bytes, size_t size)
+{
+    char *copy = g_malloc0(size + 1);
+    if (size > 0)
+        memcpy(copy, bytes, size);
+    return copy;
+}
+
 static BusMessage *read_message(const rd_kafka_message_t *from)
 {
     BusMessage *message = bus_message_new(NULL, from->payload, from->len);
@@ -159,7 +168,7 @@ static BusMessage *read_message(const rd_kafka_message_t *from)
     message->origin.partition = from->partition;
     message->origin.offset = from->offset;
     if (from->key != NULL) {
-        message->key = g_strndup(from->key, from->key_len);
+        message->key = copy_bytes(from->key, from->key_len);
         message->key_size = from->key_len;
     }
     rd_kafka_headers_t *headers;
@@ -170,7 +179,7 @@ static BusMessage *read_message(const rd_kafka_message_t *from)
         size_t size;
         while (rd_kafka_header_get_all(headers, message->n_headers, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR)
             message->headers[message->n_headers++] = (BusHeader){
-                .name = g_strdup(name), .value = value != NULL ? g_strndup(value, size) : NULL, .value_size = size};
+                .name = g_strdup(name), .value = value != NULL ? copy_bytes(value, size) : NULL, .value_size = size};
     }
     return message;
 }
