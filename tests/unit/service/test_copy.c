@@ -7,6 +7,7 @@
 #include "service/copy.h"
 #include "service/fsck.h"
 #include "store/store_fault.h"
+#include "store/store_internal.h"
 
 static void ignore_line(void *arg, const char *line)
 {
@@ -107,9 +108,27 @@ static void test_nothing_to_copy(void **state)
     assert_int_equal(report.n_runs + report.n_flow_versions, 0);
 }
 
+static StoreOps strict_ops;
+static const StoreOps *real_ops;
+
+/* Holds a copy to what the port asks of its callers and SQLite does without: one append of a run in a group. */
+static bool write_strictly(Store *store, StoreWrite *writes, size_t n_writes, GError **error)
+{
+    g_autoptr(GHashTable) seen = g_hash_table_new(g_str_hash, g_str_equal);
+    assert_true(n_writes <= 256);
+    for (size_t i = 0; i < n_writes; i++)
+        if (writes[i].kind == WRITE_RUN)
+            assert_true(g_hash_table_add(seen, (void *)writes[i].run.row->run_id.text));
+    return real_ops->write(store, writes, n_writes, error);
+}
+
 static void test_a_copy_is_the_same_store(void **state)
 {
     Sides *sides = *state;
+    real_ops = sides->target->store->ops;
+    strict_ops = *real_ops;
+    strict_ops.write = write_strictly;
+    sides->target->store->ops = &strict_ops;
     fill(sides->source->store, 700, 2500);
     CopyReport report = copy(sides->source->store, sides->target->store);
     assert_int_equal(report.n_flow_versions_written, 4);

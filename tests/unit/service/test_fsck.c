@@ -298,6 +298,65 @@ static void test_no_false_alarm_beside_a_writer(void **state)
     assert_sound(beside);
 }
 
+/* Right after a run's document was read, somebody changes the run. */
+static StoreOps real_ops, racing_ops;
+static void (*interfere)(Store *store, const Id *run_id);
+static int n_interferences; /* to come */
+
+static RunDocument *get_run_and_race(Store *store, const char *run_id, GError **error)
+{
+    RunDocument *document = real_ops.get_run(store, run_id, error);
+    if (document != NULL && n_interferences-- > 0)
+        interfere(store, &document->run_id);
+    return document;
+}
+
+static void race(Store *store, void (*change)(Store *store, const Id *run_id), int n_times)
+{
+    real_ops = racing_ops = *store->ops;
+    racing_ops.get_run = get_run_and_race;
+    store->ops = &racing_ops;
+    interfere = change;
+    n_interferences = n_times;
+}
+
+static void delete_it(Store *store, const Id *run_id)
+{
+    assert_int_equal(write_one(store, (StoreWrite){.kind = WRITE_DELETE_RUN, .deleted = *run_id}), WRITTEN);
+}
+
+static RealRun *going;
+
+static void go_on(Store *store, const Id *run_id)
+{
+    (void)store;
+    assert_string_equal(run_id->text, going->run->id.text);
+    real_run_flow_status(going, RUN_RUNNING);
+}
+
+static void test_deleted_between_document_and_journal(void **state)
+{
+    (void)state;
+    g_autoptr(StoreFixture) fixture = small_store();
+    race(fixture->store, delete_it, 1);
+    g_auto(Outcome) outcome = check(fixture->store, false);
+    assert_string_equal(outcome.lines->str, "");
+    assert_int_equal(outcome.report.n_runs, 2);
+}
+
+static void test_appended_between_document_and_journal(void **state)
+{
+    (void)state;
+    g_autoptr(StoreFixture) fixture = store_fixture_new(store_open_sqlite);
+    g_autoptr(Flow) flow = real_flow(fixture->store, 1);
+    going = real_run_begin(fixture->store, 1, flow, 1);
+    race(fixture->store, go_on, 3); /* at the second look, too */
+    g_auto(Outcome) outcome = check(fixture->store, false);
+    assert_string_equal(outcome.lines->str, "");
+    assert_true(outcome.report.n_events >= 2);
+    real_run_end(going);
+}
+
 /* ---- a store that is shared: documents follow their journals ---- */
 
 static StoreOps shared_ops;
@@ -361,6 +420,8 @@ int main(void)
         cmocka_unit_test(test_each_damage_is_mended_or_left),
         cmocka_unit_test(test_mended_document_is_whole),
         cmocka_unit_test(test_all_faults_are_told),
+        cmocka_unit_test(test_deleted_between_document_and_journal),
+        cmocka_unit_test(test_appended_between_document_and_journal),
         cmocka_unit_test(test_no_false_alarm_beside_a_writer),
         cmocka_unit_test(test_a_document_behind_is_no_fault_where_it_may_be),
         cmocka_unit_test(test_a_missing_document_gets_time_to_come),
