@@ -191,7 +191,7 @@ static int fsck(const Place *place, bool repairs)
 
 int upkeep_fsck(int argc, char **argv)
 {
-    g_auto(Place) place = {NULL};
+    g_auto(Place) place = {0};
     gboolean repairs = FALSE;
     const GOptionEntry entries[] = {
         {"store", 0, 0, G_OPTION_ARG_STRING, &place.spec,
@@ -273,7 +273,7 @@ static int copy(const Place *from, const Place *to)
 
 int upkeep_copy(int argc, char **argv)
 {
-    g_auto(Place) from = {NULL}, to = {NULL};
+    g_auto(Place) from = {0}, to = {0};
     const GOptionEntry entries[] = {
         {"from", 0, 0, G_OPTION_ARG_STRING, &from.spec, "A directory, or mongodb://host/database", "STORE"},
         {"to", 0, 0, G_OPTION_ARG_STRING, &to.spec, "The same; empty, or a part of such a copy", "STORE"},

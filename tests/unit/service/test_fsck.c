@@ -380,10 +380,10 @@ static void test_a_document_behind_is_no_fault_where_it_may_be(void **state)
     row.run = early;
     row.labels = &early->labels;
     real_run_flow_status(real, RUN_RUNNING);
-    real_run_end(real);
     StoreWrite write = {.kind = WRITE_PROJECTION, .projection = &row, .is_forced = true};
     assert_int_equal(write_one(fixture->store, write), WRITTEN);
     run_free(early);
+    real_run_end(real);
 
     g_auto(Outcome) alone = check(fixture->store, false);
     assert_int_equal(alone.report.n_faults, 1);
