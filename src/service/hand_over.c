@@ -135,7 +135,8 @@ bool hand_over_do(HandOver *hand_over, GError **error)
         return true;
     if (!look(hand_over, error))
         return false;
-    if (service->is_shared && !hand_over->is_second) {
+    /* On a bus that is not durable nobody else is there, and nothing was published that this process did not see. */
+    if (service->is_shared && bus_is_durable(service->bus) && !hand_over->is_second) {
         hand_over->is_second = true;
         hand_over->second_look_at = clock_monotonic_ms(service->clock) + SECOND_LOOK_MS;
         hand_over->after = (Id){""};

@@ -11,7 +11,7 @@
 #define SWEEP_MS 2000
 #define SWEEP_PAGE 64        /* runs of one commit: bounds what their states take together */
 #define ENDING_MAX 100000    /* runs whose age is kept; what is beyond is settled when others are */
-#define OTHERS_LOOK_MS 10000 /* rules.md: documents that nobody has touched for so long are folded again */
+#define OTHERS_LOOK_MS 10000 /* a document that its replica did not write in this time, it will not write any more */
 
 typedef struct {
     Service *service;

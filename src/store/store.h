@@ -217,8 +217,8 @@ MUST_CHECK bool store_read_outbox(Store *store, const RunSeq *after, size_t limi
 MUST_CHECK bool store_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, size_t limit,
                                      RunSeq *ret_entries, size_t *ret_n, GError **error);
 
-/* Shared store: ids of runs that have not settled (PHASE_OPEN, PHASE_ENDING), whose document nobody has written for 10 s
- * and is behind its journal, ordered by id, after `after`. None where documents are written with their journals. */
+/* Shared store: ids of runs that have not settled (PHASE_OPEN, PHASE_ENDING) and whose document is behind its journal,
+ * ordered by id, after `after`. None where documents are written with their journals. */
 MUST_CHECK bool store_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                                        GError **error);
 

@@ -39,6 +39,7 @@ static const StoreOps mongo_ops = {
     .list_runs_to_stop = mongo_list_runs_to_stop,
     .read_outbox = mongo_read_outbox,
     .read_outbox_of = mongo_read_outbox_of,
+    .list_runs_behind = mongo_list_runs_behind,
     .find_newer = mongo_find_newer,
     .get_flow_versions = mongo_get_flow_versions,
     .check = mongo_check,

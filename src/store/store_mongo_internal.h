@@ -20,6 +20,10 @@
 #define MONGO_BULK_MAX_ITEMS 1000
 #define MONGO_BULK_MAX_BYTES (32 * 1024 * 1024)
 
+/* What lists and counts wait for, so that who has started a run through this process finds it: the documents of its own
+ * writes. Beyond that they may lag. */
+#define MONGO_OWN_WRITES_MS 500
+
 typedef enum {
     COLLECTION_RUN_EVENTS,
     COLLECTION_RUNS,
@@ -221,6 +225,7 @@ bool mongo_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq *
                        GError **error);
 bool mongo_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, size_t limit, RunSeq *ret_entries,
                           size_t *ret_n, GError **error);
+bool mongo_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error);
 bool mongo_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error);
 
 ListPage *mongo_list_flows(Store *store, const ListQuery *query, GError **error);

@@ -240,6 +240,7 @@ ListPage *mongo_list_runs(Store *base, const ListQuery *query, GError **error)
     if (!mongo_admit(store, error)) {
         return NULL;
     }
+    (void)mongo_settle(base, MONGO_OWN_WRITES_MS);
     CLIENT_LEASE(lease, store);
     g_autoptr(GPtrArray) flow_ids = NULL;
     g_autoptr(ListPage) page = list_page_new(query->limit);

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#define UNSETTLED_PAGE 500 /* documents that are held against their journals at once */
+
 /* ---- a run's document ---- */
 
 static RunDocument *take_document(const bson_t *stored, const char *run_id, GError **error)
@@ -223,6 +225,7 @@ bool mongo_count_open_runs(Store *base, const char *flow_id, int64_t *ret_n, GEr
     if (!mongo_admit(store, error)) {
         return false;
     }
+    (void)mongo_settle(base, MONGO_OWN_WRITES_MS);
     CLIENT_LEASE(lease, store);
     g_auto(bson_t) filter = BSON_INITIALIZER;
     if (flow_id != NULL) {
@@ -270,6 +273,7 @@ bool mongo_list_runs_in_phase(Store *base, RunPhase phase, int64_t requested_bef
     if (!mongo_admit(store, error)) {
         return false;
     }
+    (void)mongo_settle(base, MONGO_OWN_WRITES_MS);
     CLIENT_LEASE(lease, store);
     g_auto(bson_t) filter = BSON_INITIALIZER;
     append_text(&filter, "phase", phase_name(phase));
@@ -281,6 +285,73 @@ bool mongo_list_runs_in_phase(Store *base, RunPhase phase, int64_t requested_bef
         bson_append_document_end(&filter, &range);
     }
     return read_run_ids(&lease, &filter, limit, ret_ids, ret_n, error);
+}
+
+/* A page of runs that have not settled, and how far their documents are. */
+static bool read_unsettled(const ClientLease *lease, const char *after, RunSeq *ret_known, size_t *ret_n,
+                           GError **error)
+{
+    static const char *const names[] = {"_id", "seq"};
+    g_auto(bson_t) filter = BSON_INITIALIZER;
+    g_auto(bson_t) opts = BSON_INITIALIZER;
+    bson_t in, phases;
+    bson_append_document_begin(&filter, "phase", -1, &in);
+    bson_append_array_begin(&in, "$in", -1, &phases);
+    append_text(&phases, "0", phase_name(PHASE_OPEN));
+    append_text(&phases, "1", phase_name(PHASE_ENDING));
+    bson_append_array_end(&in, &phases);
+    bson_append_document_end(&filter, &in);
+    append_after(&filter, after);
+    append_fields(&opts, names, G_N_ELEMENTS(names));
+    append_sort(&opts, "_id", 1);
+    bson_append_int64(&opts, "limit", -1, UNSETTLED_PAGE);
+    g_autoptr(mongoc_cursor_t) cursor = mongo_find(lease, COLLECTION_RUNS, &filter, &opts);
+    const bson_t *document;
+    size_t n = 0;
+    int found;
+    while ((found = mongo_next(cursor, &document, "look for runs", error)) == 1) {
+        g_assert(n < UNSETTLED_PAGE);
+        member_id(document, "_id", &ret_known[n].run_id);
+        ret_known[n++].seq = member_int(document, "seq", 0);
+    }
+    if (found == 0) {
+        *ret_n = n;
+    }
+    return found == 0;
+}
+
+/* Two round trips for each page of runs that have not settled. One whose document is merely on its way is named, too: to
+ * write it once more does no harm. */
+bool mongo_list_runs_behind(Store *base, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
+{
+    MongoStore *store = (MongoStore *)base;
+    RunSeq known[UNSETTLED_PAGE] = {{.run_id = {""}}};
+    bool is_newer[UNSETTLED_PAGE];
+    if (!mongo_admit(store, error)) {
+        return false;
+    }
+    Id last;
+    g_strlcpy(last.text, after, sizeof last.text);
+    size_t n_found = 0, n;
+    do {
+        {
+            CLIENT_LEASE(lease, store);
+            if (!read_unsettled(&lease, last.text, known, &n, error)) {
+                return false;
+            }
+        }
+        if (n > 0 && !mongo_find_newer(base, known, n, is_newer, error)) {
+            return false;
+        }
+        for (size_t i = 0; i < n && n_found < limit; i++) {
+            if (is_newer[i]) {
+                ret_ids[n_found++] = known[i].run_id;
+            }
+            last = known[i].run_id;
+        }
+    } while (n == UNSETTLED_PAGE && n_found < limit);
+    *ret_n = n_found;
+    return true;
 }
 
 /* Open runs of these flows that no stop is pending for. */
