@@ -224,14 +224,16 @@ MUST_CHECK bool store_list_runs_behind(Store *store, const char *after, size_t l
 
 /* ---- how far another writer may have come: one round trip each ---- */
 
-/* Which of these journals (at most 1000) go beyond the seq that is known. */
+/* Which of these journals (at most 1000) go beyond the seq that is known: that of a state, which ends where an append
+ * did. */
 MUST_CHECK bool store_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error);
 
 /* The newest versions of these flows (at most 1000), 0 for one that is not there. */
 MUST_CHECK bool store_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions,
                                         GError **error);
 
-/* 32 bytes made when the store was created, the same for everyone who opens it: signs list cursors. */
+/* 32 bytes made when the store was created, the same for everyone who opens it: signs list cursors. A shared store that has
+ * not been reached yet has none: NULL. Whoever has read a list finds it known, and it never changes. */
 const unsigned char *store_secret(Store *store);
 
 /* True when the store would take a write now: it makes a small one of its own durable. */

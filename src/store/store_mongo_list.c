@@ -127,7 +127,7 @@ static void append_page_opts(bson_t *opts, const ListQuery *query)
     bson_append_document_end(opts, &sort);
     int64_t limit = (int64_t)query->limit + 1; /* one more tells whether there is a next page */
     bson_append_int64(opts, "limit", -1, limit);
-    bson_append_int64(opts, "batchSize", -1, limit); /* a page is one answer */
+    bson_append_int64(opts, "batchSize", -1, limit + 1); /* a page is one answer, and no cursor is left behind */
     bson_append_int64(opts, "skip", -1, query->skip);
 }
 

@@ -154,7 +154,7 @@ bool mongo_admit(MongoStore *store, GError **error)
     if (store->is_admitted) {
         return true;
     }
-    if (store->n_admission_attempts <= n_attempts + 1 || store->admission_error == NULL) {
+    if (store->n_admission_attempts == n_attempts) {
         g_clear_error(&store->admission_error);
         bool is_admitted = admit_now(store, &store->admission_error);
         __atomic_add_fetch(&store->n_admission_attempts, 1, __ATOMIC_RELEASE);

@@ -72,7 +72,7 @@ Flow *sample_flow_deletion(const Flow *flow, bool stops_runs);
 WriteOutcome write_one(Store *store, StoreWrite write);
 void write_all(Store *store, StoreWrite *writes, size_t n_writes);
 void await_followers(Store *store, const StoreWrite *writes, size_t n_writes); /* of those that are WRITTEN */
-void append_events(Store *store, SampleRun *run, int64_t n_events); /* must be WRITTEN */
+void append_events(Store *store, SampleRun *run, int64_t n_events);            /* must be WRITTEN */
 void write_flow_version(Store *store, const Flow *flow);
 
 /* The whole journal in pages of this many, checked for seqs without a gap and texts of sample_event(). */
