@@ -1,22 +1,19 @@
-/* A hand-over is a walk over all open runs, a page at a time, each page one commit. */
+/* A hand-over is a walk over all open runs, a page at a time, each page one commit. Every run whose START has been published
+ * is among them: the relay sees to that. */
 #include "service/hand_over.h"
 
 #include <string.h>
 
 #include "base/log.h"
 
-#define HAND_OVER_PAGE 256  /* runs of one commit: bounds what their states take together */
-#define SECOND_LOOK_MS 2000 /* a shared store's documents follow within 1 s when it is well */
+#define HAND_OVER_PAGE 256 /* runs of one commit: bounds what their states take together */
 
 struct HandOver {
     Service *service;
     Bell latch;
     GHashTable *partitions; /* of int32_t as pointers: to be handed over */
-    GHashTable *done;       /* of run ids: by the first look, so that the second leaves them alone; owns */
     Id after;               /* how far this look is */
     size_t n_runs;
-    int64_t second_look_at; /* monotonic ms; 0: none is to come */
-    bool is_second;
 };
 
 HandOver *hand_over_new(Service *service)
@@ -24,7 +21,6 @@ HandOver *hand_over_new(Service *service)
     HandOver *hand_over = g_new0(HandOver, 1);
     hand_over->service = service;
     hand_over->partitions = g_hash_table_new(g_direct_hash, g_direct_equal);
-    hand_over->done = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     bell_init(&hand_over->latch);
     return hand_over;
 }
@@ -32,7 +28,6 @@ HandOver *hand_over_new(Service *service)
 void hand_over_free(HandOver *hand_over)
 {
     g_hash_table_unref(hand_over->partitions);
-    g_hash_table_unref(hand_over->done);
     bell_done(&hand_over->latch);
     g_free(hand_over);
 }
@@ -46,9 +41,6 @@ void hand_over_note(HandOver *hand_over, const StatusMessage *announcement)
     /* From the start, also what an earlier engine was given a moment ago. */
     hand_over->after = (Id){""};
     hand_over->n_runs = 0;
-    hand_over->is_second = false;
-    hand_over->second_look_at = 0;
-    g_hash_table_remove_all(hand_over->done);
     log_event(LOG_INFO, "an engine announced itself", "engineId", announcement->engine_id.text, NULL);
 }
 
@@ -62,8 +54,7 @@ static bool select_runs(HandOver *hand_over, Id *ids, size_t n, size_t *ret_n_se
             g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the bus does not know its partitions");
             return false;
         }
-        if (g_hash_table_contains(hand_over->partitions, GINT_TO_POINTER(partition)) &&
-            !(hand_over->is_second && g_hash_table_contains(hand_over->done, ids[i].text)))
+        if (g_hash_table_contains(hand_over->partitions, GINT_TO_POINTER(partition)))
             ids[(*ret_n_selected)++] = ids[i];
     }
     return true;
@@ -82,8 +73,6 @@ static bool do_page(HandOver *hand_over, const Id *ids, size_t n, GError **error
         g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the service is stopping");
     }
     g_free(item.message);
-    for (size_t i = 0; is_done && service->is_shared && !hand_over->is_second && i < n; i++)
-        g_hash_table_add(hand_over->done, g_strdup(ids[i].text));
     return is_done;
 }
 
@@ -117,8 +106,6 @@ static void finish(HandOver *hand_over)
     g_autofree char *count = g_strdup_printf("%zu", hand_over->n_runs);
     log_event(LOG_INFO, "unfinished runs were handed to the engine", "runs", count, NULL);
     g_hash_table_remove_all(hand_over->partitions);
-    g_hash_table_remove_all(hand_over->done);
-    hand_over->second_look_at = 0;
     if (!atomic_load(&service->is_relay_open) && atomic_load(&service->is_accepting)) {
         atomic_store(&service->is_relay_open, true);
         bell_ring(&service->relay_bell);
@@ -127,26 +114,10 @@ static void finish(HandOver *hand_over)
 
 bool hand_over_do(HandOver *hand_over, GError **error)
 {
-    Service *service = hand_over->service;
     if (g_hash_table_size(hand_over->partitions) == 0)
-        return true;
-    int64_t now_ms = clock_monotonic_ms(service->clock);
-    if (hand_over->second_look_at > now_ms)
         return true;
     if (!look(hand_over, error))
         return false;
-    /* On a bus that is not durable nobody else is there, and nothing was published that this process did not see. */
-    if (service->is_shared && bus_is_durable(service->bus) && !hand_over->is_second) {
-        hand_over->is_second = true;
-        hand_over->second_look_at = clock_monotonic_ms(service->clock) + SECOND_LOOK_MS;
-        hand_over->after = (Id){""};
-        return true;
-    }
     finish(hand_over);
     return true;
-}
-
-bool hand_over_is_due_again(const HandOver *hand_over)
-{
-    return g_hash_table_size(hand_over->partitions) > 0;
 }

@@ -17,6 +17,7 @@
 #define RELAY_POLL_MS 1000 /* a lost ring costs no more than this */
 #define PUBLISH_TIMEOUT_MS 1000
 #define RESEND_PAGE 256
+#define SETTLE_MS 1000 /* documents follow their journals within this when the store is well */
 
 static void message_free(void *message)
 {
@@ -117,12 +118,19 @@ static void note_bus(Relay *relay, bool is_up, const GError *error)
         log_error(LOG_ERROR, "the bus takes no commands; they wait in the outbox", error, NULL);
 }
 
+/* Whoever lists the open runs finds those whose START is on the bus: a hand-over rests on that. */
+static bool settle_documents(Relay *relay)
+{
+    return !relay->service->is_shared ||
+           (relay_refresh_documents(relay) && store_settle(relay->service->store, SETTLE_MS));
+}
+
 /* False: try again after a while. */
 static bool publish_batch(Relay *relay)
 {
     g_autoptr(GError) error = NULL;
-    if (!fill_batch(relay, &error)) {
-        log_error(LOG_WARNING, "the relay could not read what to publish; it tries again", error, NULL);
+    if (!fill_batch(relay, &error) || !settle_documents(relay)) {
+        log_error(LOG_WARNING, "commands wait for the store", error, NULL);
         unfill_batch(relay);
         return false;
     }

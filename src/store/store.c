@@ -162,6 +162,13 @@ bool store_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, 
     return store->ops->read_outbox_of(store, run_id, before_seq, limit, ret_entries, ret_n, error);
 }
 
+bool store_settle(Store *store, int64_t timeout_ms)
+{
+    assert_may_read(store);
+    g_assert(timeout_ms >= 0);
+    return store->ops->settle(store, timeout_ms);
+}
+
 bool store_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
 {
     assert_may_read(store);

@@ -222,6 +222,10 @@ MUST_CHECK bool store_read_outbox_of(Store *store, const char *run_id, int64_t b
 MUST_CHECK bool store_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                                        GError **error);
 
+/* True once the documents of all that this process has written are there for everybody to list; false when they are not
+ * within timeout_ms. At once where documents are written with their journals. */
+MUST_CHECK bool store_settle(Store *store, int64_t timeout_ms);
+
 /* ---- how far another writer may have come: one round trip each ---- */
 
 /* Which of these journals (at most 1000) go beyond the seq that is known: that of a state, which ends where an append

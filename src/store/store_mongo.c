@@ -39,6 +39,7 @@ static const StoreOps mongo_ops = {
     .list_runs_to_stop = mongo_list_runs_to_stop,
     .read_outbox = mongo_read_outbox,
     .read_outbox_of = mongo_read_outbox_of,
+    .settle = mongo_settle,
     .list_runs_behind = mongo_list_runs_behind,
     .find_newer = mongo_find_newer,
     .get_flow_versions = mongo_get_flow_versions,
@@ -107,5 +108,5 @@ const MongoTraffic *mongo_traffic(const Store *store)
 
 bool mongo_settle(Store *store, int64_t timeout_ms)
 {
-    return projector_wait_until_idle(((MongoStore *)store)->projector, timeout_ms);
+    return projector_settle(((MongoStore *)store)->projector, timeout_ms);
 }

@@ -186,7 +186,7 @@ void projector_push_run(Projector *projector, const Id *run_id, int64_t seq, bso
                         int64_t superseded_before); /* 0: no hand-over */
 void projector_push_published(Projector *projector, const RunSeq *published);
 void projector_ring(Projector *projector);
-bool projector_wait_until_idle(Projector *projector, int64_t timeout_ms);
+bool projector_settle(Projector *projector, int64_t timeout_ms); /* what has come so far; false: not in time */
 
 /* ---- store_mongo_apply.c: what the projector does to the database ---- */
 

@@ -22,12 +22,13 @@ struct Projector {
     Thread *thread;
     Bell bell;
     Mutex mu;
-    pthread_cond_t has_room;   /* CLOCK_MONOTONIC; also: has become idle */
+    pthread_cond_t has_room;   /* CLOCK_MONOTONIC; also: something was written */
     GHashTable *waiting;       /* guarded by mu; run id (within the Projection) -> Projection, owned */
     GQueue order;              /* guarded by mu; of the same, as they came */
     size_t n_items;            /* guarded by mu; reserved, waiting or being written */
     size_t n_bytes;            /* guarded by mu; the same */
-    bool is_writing;           /* guarded by mu */
+    uint64_t n_ordered;        /* guarded by mu; entered `order`, ever; they leave it in that order */
+    uint64_t n_finished;       /* guarded by mu; of these, written */
     bool is_closing;           /* atomic */
     int64_t close_deadline_ms; /* written before is_closing */
 };
@@ -104,6 +105,7 @@ static Projection *find_or_add(Projector *projector, const Id *run_id)
     projection->run_id = *run_id;
     g_hash_table_insert(projector->waiting, projection->run_id.text, projection);
     g_queue_push_tail(&projector->order, projection);
+    projector->n_ordered++;
     return projection;
 }
 
@@ -145,11 +147,12 @@ void projector_ring(Projector *projector)
     bell_ring(&projector->bell);
 }
 
-bool projector_wait_until_idle(Projector *projector, int64_t timeout_ms)
+bool projector_settle(Projector *projector, int64_t timeout_ms)
 {
     struct timespec deadline = deadline_after(timeout_ms);
     MUTEX_SCOPE(&projector->mu);
-    while (projector->n_items > 0 || projector->is_writing) {
+    uint64_t n_before = projector->n_ordered;
+    while (projector->n_finished < n_before) {
         if (pthread_cond_timedwait(&projector->has_room, &projector->mu, &deadline) != 0) {
             return false;
         }
@@ -169,7 +172,6 @@ static size_t take_round(Projector *projector, Projection **ret_projections, siz
         n_bytes += projection->document != NULL ? projection->document->len : 0;
         ret_projections[n++] = projection;
     }
-    projector->is_writing = n > 0;
     return n;
 }
 
@@ -181,7 +183,7 @@ static void end_round(Projector *projector, Projection **projections, size_t n)
         projection_free(projections[i]);
     }
     MUTEX_SCOPE(&projector->mu);
-    projector->is_writing = false;
+    projector->n_finished += n;
     give_back(projector, n, n_bytes);
 }
 

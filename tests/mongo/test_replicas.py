@@ -38,7 +38,8 @@ def test_any_replica_shows_every_event_of_every_run(apis, make_engine):
             return list(stream)
     for run_id, frames in zip(runs, in_threads(watch, range(len(runs)))):
         assert [frame.id for frame in frames] == list(range(1, len(frames) + 1))
-        assert [status for status in map(flow_status_of, frames) if status] == ["RUNNING", "COMPLETED"]
+        statuses = [status for status in map(flow_status_of, frames) if status]
+        assert set(statuses[:-1]) == {"RUNNING"} and statuses[-1] == "COMPLETED"  # a hand-over may come in between
     for run_id in runs:
         assert apis[0].status(run_id) == apis[1].status(run_id)
         assert apis[0].events(run_id) == apis[1].events(run_id)
@@ -65,7 +66,9 @@ def test_sixty_four_clients_at_two_replicas(apis):
         run_id = apis[0].start(flow_id)
         answers = in_threads(lambda i: Client(apis[i % 2].server, apis[0].user).command(run_id, "stop").status_code, range(64), 64)
         assert sorted(answers) == [200] * 63 + [202]
-        assert [event["seq"] for event in apis[1].events(run_id)] == [1, 2]
+        events = apis[1].events(run_id)
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+        assert [event["command"] for event in events if event["eventType"] == "COMMAND_REQUESTED"] == ["STOP"]
 
 
 def test_an_answer_never_shows_less_than_an_earlier_one(apis):
