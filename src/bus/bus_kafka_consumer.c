@@ -10,6 +10,7 @@
 #define POLL_SLICE_MS 1000   /* longest wait without a look at what is due */
 #define COMMIT_LIMIT_MS 1000 /* for the last commit of a partition that is given back */
 #define CHECK_LIMIT_MS 1000  /* for the broker's word on what is committed */
+#define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
 #define LAG_MS 1000
 
 /* A commit is preceded by a question to the broker, so not every batch makes one; what was not committed comes again. */
@@ -57,9 +58,9 @@ struct KafkaConsumer {
     bool is_topic_gone;         /* said the broker, and nothing came since */
     bool was_assigned;          /* something, ever */
     int64_t commit_pause_ms;
-    int64_t commit_at, lag_at; /* monotonic ms */
-    int32_t n_owned;           /* atomic */
-    int64_t lag;               /* atomic */
+    int64_t commit_at, check_at, lag_at; /* monotonic ms */
+    int32_t n_owned;                     /* atomic */
+    int64_t lag;                         /* atomic */
 };
 
 /* ---- partitions ---- */
@@ -113,11 +114,6 @@ static bool is_to_commit(const Partition *partition)
     return partition->is_owned && partition->approved != POSITION_NONE && partition->approved != partition->asked;
 }
 
-static bool is_committed(const Partition *partition)
-{
-    return partition->is_owned && partition->committed != POSITION_NONE;
-}
-
 /* ---- a topic that was made anew ---- */
 
 /* Whatever was read of these was of another topic by this name. */
@@ -146,21 +142,33 @@ static void note_topic_gone(KafkaConsumer *consumer)
     rd_kafka_topic_partition_list_destroy(owned);
 }
 
+/* What the broker says is committed of a partition, compared with what was. True: it has forgotten. */
+static bool is_forgotten(Partition *partition, int64_t committed)
+{
+    if (committed >= 0 && partition->committed == POSITION_NONE)
+        partition->committed = committed; /* by an earlier owner */
+    return committed < 0 && partition->committed != POSITION_NONE;
+}
+
 /* A topic may be deleted and made again so fast that the library never hears of it. But a broker that deletes a topic also
  * forgets what groups committed of it: where that is gone, so is the topic it was about. False: the broker did not say. */
 static bool check_committed(KafkaConsumer *consumer)
 {
-    rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_committed);
+    rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_owned);
+    rd_kafka_topic_partition_list_t *forgotten = rd_kafka_topic_partition_list_new(list->cnt);
     rd_kafka_resp_err_t error = RD_KAFKA_RESP_ERR_NO_ERROR;
     if (list->cnt > 0)
         error = rd_kafka_committed(consumer->client, list, CHECK_LIMIT_MS);
-    for (int i = list->cnt - 1; i >= 0 && error == RD_KAFKA_RESP_ERR_NO_ERROR; i--) {
-        error = list->elems[i].err;
-        if (error == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[i].offset >= 0)
-            rd_kafka_topic_partition_list_del_by_idx(list, i);
+    for (int i = 0; i < list->cnt && error == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        const rd_kafka_topic_partition_t *told = &list->elems[i];
+        error = told->err;
+        if (error == RD_KAFKA_RESP_ERR_NO_ERROR &&
+            is_forgotten(find_partition(consumer, told->partition), told->offset))
+            rd_kafka_topic_partition_list_add(forgotten, told->topic, told->partition);
     }
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR)
-        read_from_beginning(consumer, list);
+        read_from_beginning(consumer, forgotten);
+    rd_kafka_topic_partition_list_destroy(forgotten);
     rd_kafka_topic_partition_list_destroy(list);
     return error == RD_KAFKA_RESP_ERR_NO_ERROR;
 }
@@ -189,19 +197,27 @@ static void on_committed(rd_kafka_t *client G_GNUC_UNUSED, rd_kafka_resp_err_t e
     }
 }
 
+static bool has_to_commit(KafkaConsumer *consumer)
+{
+    for (guint i = 0; i < consumer->partitions->len; i++)
+        if (is_to_commit(&g_array_index(consumer->partitions, Partition, i)))
+            return true;
+    return false;
+}
+
 static void commit_when_due(KafkaConsumer *consumer)
 {
     int64_t now = clock_monotonic_ms(consumer->bus->clock);
+    bool is_due = (now >= consumer->commit_at && has_to_commit(consumer)) || now >= consumer->check_at;
     char reason[ERROR_TEXT_SIZE];
-    rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_to_commit);
-    bool is_due = list->cnt > 0 && now >= consumer->commit_at && kafka_watch_is_up(consumer->bus->watch, reason);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (!is_due)
+    if (!is_due || !kafka_watch_is_up(consumer->bus->watch, reason))
         return;
     consumer->commit_at = now + consumer->commit_pause_ms;
+    consumer->check_at = now + CHECK_MS;
     if (!check_committed(consumer))
         return;
-    list = list_partitions(consumer, is_to_commit); /* without those that begin afresh */
+    rd_kafka_topic_partition_list_t *list =
+        list_partitions(consumer, is_to_commit); /* without those that begin afresh */
     if (list->cnt > 0 && rd_kafka_commit(consumer->client, list, 1) == RD_KAFKA_RESP_ERR_NO_ERROR)
         note_asked(consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
@@ -250,6 +266,7 @@ static void gain(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *list)
     }
     consumer->was_assigned = true;
     consumer->is_topic_gone = false;
+    consumer->check_at = 0;
 }
 
 static void lose(KafkaConsumer *consumer, const rd_kafka_topic_partition_list_t *list)

@@ -71,6 +71,12 @@ void kafka_watch_set_problem(KafkaWatch *watch, KafkaTopic topic, const char *pr
         g_snprintf(own, ERROR_TEXT_SIZE, "topic %s: %s", watch->bus->settings.topics[topic], problem);
 }
 
+static bool has_problem(KafkaWatch *watch, KafkaTopic topic)
+{
+    MUTEX_SCOPE(&watch->mu);
+    return watch->problems[topic][0] != '\0';
+}
+
 bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE])
 {
     MUTEX_SCOPE(&watch->mu);
@@ -186,6 +192,8 @@ static bool look_at(KafkaWatch *watch, KafkaTopic topic, bool *ret_is_missing)
         kafka_watch_set_problem(watch, topic, NULL);
     else if (!*ret_is_missing)
         kafka_watch_set_problem(watch, topic, rd_kafka_err2str(error));
+    else if (!has_problem(watch, topic)) /* why it could not be made says more */
+        kafka_watch_set_problem(watch, topic, "is not there yet");
     rd_kafka_metadata_destroy(metadata);
     return true;
 }
@@ -215,9 +223,6 @@ static bool look(KafkaWatch *watch)
     set_up(watch, true);
     int64_t now = clock_monotonic_ms(watch->bus->clock);
     if (is_any_missing && now - watch->created_at >= CREATE_PAUSE_MS) {
-        for (int i = 0; i < N_TOPICS; i++)
-            if (is_missing[i])
-                kafka_watch_set_problem(watch, (KafkaTopic)i, "is not there and is being made");
         watch->created_at = now;
         if (!create(watch, is_missing, false))
             (void)create(watch, is_missing, true);

@@ -272,8 +272,10 @@ static void test_refused_commands_are_told_from_those_to_repeat(void **state G_G
         assert_false(bus_publish_commands(bus, &command, 1, 1000, &result, &error));
         assert_int_equal(result, cases[i].result);
         assert_int_equal(error->code, cases[i].code);
-        g_autoptr(GError) error2 = NULL;
-        if (!bus_publish_commands(bus, &command, 1, 1000, &result, &error2)) fail_msg("%s", error2->message);
+        /* The library takes a topic for forbidden until it has asked again. */
+        int64_t deadline = now_ms() + DEADLINE_MS;
+        while (!bus_publish_commands(bus, &command, 1, 1000, &result, NULL))
+            assert_true(now_ms() < deadline);
         assert_int_equal(result, BUS_PUBLISHED);
     }
 }
