@@ -332,6 +332,6 @@ bool setup_check(Setup *setup, GError **error)
     if (setup->error == NULL) {
         return true;
     }
-    g_propagate_error(error, g_error_copy(setup->error));
+    g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "%s", setup->error->message);
     return false;
 }

@@ -229,6 +229,21 @@ static void test_absent_values(void **state)
     check_document(store, run);
 }
 
+static void test_projection_never_goes_back(void **state)
+{
+    Store *store = fixture_of(state)->store;
+    g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow_id);
+    g_autoptr(SampleRun) old = sample_run_new(1, &owner, &flow_id);
+    append_events(store, run, 1);
+    append_events(store, run, 3);
+    (void)sample_append(old, 2, 0);
+    old->row.status = RUN_FAILED;
+    assert_int_equal(write_one(store, (StoreWrite){.kind = WRITE_PROJECTION, .projection = &old->row}), WRITTEN);
+    assert_int_equal(write_one(store, (StoreWrite){.kind = WRITE_PROJECTION, .projection = &run->row}), WRITTEN);
+    check_document(store, run);
+    assert_int_equal(check_journal(store, &run->row.run_id, 0, 100, 10000, 0), 4);
+}
+
 /* ---- the outbox ---- */
 
 static void assert_entry(const RunSeq *entry, const SampleRun *run, int64_t seq)
@@ -428,6 +443,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_append_into_the_middle_of_a_record_is_a_conflict),
     cmocka_unit_test(test_losing_record_leaves_no_event),
     cmocka_unit_test(test_conflicts_do_not_spoil_their_group),
+    cmocka_unit_test(test_projection_never_goes_back),
     cmocka_unit_test(test_outbox_holds_commands_in_order),
     cmocka_unit_test(test_published_twice_is_fine),
     cmocka_unit_test(test_hand_over_supersedes_what_waited),
