@@ -223,12 +223,14 @@ static void test_round_trips(void **state)
     (void)commands_since(store, &count);
 
     g_autoptr(RunDocument) document = store_get_run(store, run->row.run_id.text, &error);
+    assert_int_equal(document->seq, 1);
     assert_int_equal(commands_since(store, &count), 1);
     ListQuery query = query_of(&owner);
     g_autoptr(ListPage) page = list_runs(store, &query);
     assert_int_equal(page->n_items, 50);
     assert_int_equal(commands_since(store, &count), 1);
     g_autoptr(JournalPage) journal = store_read_journal(store, run->row.run_id.text, 0, 100, 10000, &error);
+    assert_int_equal(journal->n_entries, 1);
     assert_int_equal(commands_since(store, &count), 1);
     bool is_newer[2];
     RunSeq known[] = {{run->row.run_id, 1}, {many[0]->row.run_id, 0}};
