@@ -37,9 +37,10 @@ check:
 	@tools/check
 
 bench:
-	@tools/install-packages build bench kafka
+	@tools/install-packages build bench kafka mongo
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet flowops bench/bench_preload bench/bench_bare_sqlite bench/bench_streams bench/bench_kafka_load
+	@ninja -C $(BUILD) --quiet flowops bench/bench_preload bench/bench_bare_sqlite bench/bench_streams bench/bench_kafka_load \
+		bench/bench_bare_mongo
 	@PATH="$$PATH:/usr/sbin" bench/run $(BUILD)
 
 clean:
