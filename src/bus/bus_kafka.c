@@ -184,9 +184,8 @@ static void kafka_shutdown(Bus *bus)
         kafka_listener_wake(kafka->listener);
 }
 
-/* Both at once: each may wait for the other member of a group. False: one of them is stuck with a commit or a farewell that
- * no broker answers. */
-static bool leave_groups(KafkaBus *kafka)
+/* Both at once, as long as that may take: one may be stuck with a commit or a farewell that no broker answers. */
+static void leave_groups(KafkaBus *kafka)
 {
     enum { SLICE_MS = 20 };
     int64_t deadline = clock_monotonic_ms(kafka->clock) + LEAVE_LIMIT_MS;
@@ -196,7 +195,7 @@ static bool leave_groups(KafkaBus *kafka)
         bool have_left = kafka_consumer_has_left(kafka->status_consumer, SLICE_MS);
         have_left = kafka_consumer_has_left(kafka->command_consumer, SLICE_MS) && have_left;
         if (have_left || clock_monotonic_ms(kafka->clock) >= deadline)
-            return have_left;
+            return;
     }
 }
 
@@ -210,16 +209,20 @@ static void kafka_close(Bus *bus)
     kafka_producer_stop(kafka->service_producer);
     kafka_producer_stop(kafka->engine_producer);
     kafka_watch_stop(kafka->watch);
-    bool have_left = leave_groups(kafka);
+    leave_groups(kafka);
     kafka_producer_close(kafka->service_producer);
     kafka_producer_close(kafka->engine_producer);
     kafka_watch_join(kafka->watch); /* it wakes the listener */
     kafka_listener_close(kafka->listener);
-    if (kafka_consumer_has_left(kafka->status_consumer, 0))
-        kafka_consumer_free(kafka->status_consumer);
-    if (kafka_consumer_has_left(kafka->command_consumer, 0))
-        kafka_consumer_free(kafka->command_consumer);
-    if (!have_left)
+    bool is_all_ended = true;
+    KafkaConsumer *consumers[] = {kafka->status_consumer, kafka->command_consumer};
+    for (size_t i = 0; i < G_N_ELEMENTS(consumers); i++) {
+        if (kafka_consumer_can_be_freed(consumers[i]))
+            kafka_consumer_free(consumers[i]);
+        else
+            is_all_ended = false;
+    }
+    if (!is_all_ended)
         return;
     kafka_watch_close(kafka->watch);
     kafka_settings_done(&kafka->settings);

@@ -530,6 +530,18 @@ bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms)
     return rd_kafka_consumer_closed(consumer->client);
 }
 
+/* Librdkafka 2.0 ends the process when a consumer is destroyed that was let into its group and had no assignment yet
+ * (an assertion on its assignor's state; fixed in 2.3). */
+bool kafka_consumer_can_be_freed(KafkaConsumer *consumer)
+{
+    if (consumer == NULL || consumer->was_assigned)
+        return kafka_consumer_has_left(consumer, 0);
+    char *member = rd_kafka_memberid(consumer->client);
+    bool was_let_in = member != NULL && member[0] != '\0';
+    rd_kafka_mem_free(consumer->client, member);
+    return !was_let_in && !kafka_watch_was_up(consumer->bus->watch) && kafka_consumer_has_left(consumer, 0);
+}
+
 void kafka_consumer_free(KafkaConsumer *consumer)
 {
     if (consumer == NULL)

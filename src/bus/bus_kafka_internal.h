@@ -66,6 +66,7 @@ int32_t kafka_watch_n_partitions(const KafkaWatch *watch, KafkaTopic topic); /* 
 void kafka_watch_note_error(KafkaWatch *watch, const char *text);
 /* Any thread. Why a topic cannot be used though a broker answers; NULL: it can. */
 void kafka_watch_set_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
+bool kafka_watch_was_up(KafkaWatch *watch); /* any thread: a broker has ever answered */
 bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE]); /* any thread */
 
 /* ---- bus_kafka_producer.c ---- */
@@ -103,6 +104,7 @@ struct KafkaProducer {
     KafkaOutbox outbox;                 /* statuses, or dead letters */
     Mutex mu;                           /* held while something is handed to the client, never while it is polled */
     rd_kafka_t *client;                 /* guarded by mu; NULL while it is being replaced */
+    rd_kafka_queue_t *reports;          /* guarded by mu; of client: where delivery reports come */
     rd_kafka_topic_t *topics[N_TOPICS]; /* guarded by mu; of client; those this side sends to */
     GPtrArray *batches;                 /* guarded by mu; of commands in flight */
     size_t n_commands;                  /* guarded by mu; in flight */
@@ -156,9 +158,9 @@ void kafka_consumer_approve(
     KafkaConsumer *consumer); /* what was polled so far is dealt with: its position is committed soon */
 void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *partitions);
 /* Nobody may be inside a call any more. NULL is fine. */
-void kafka_consumer_leave(KafkaConsumer *consumer); /* begins to leave the group */
-bool kafka_consumer_has_left(KafkaConsumer *consumer,
-                             int64_t timeout_ms); /* waits for progress; true: can be freed at once */
+void kafka_consumer_leave(KafkaConsumer *consumer);                        /* begins to leave the group */
+bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms); /* waits for progress */
+bool kafka_consumer_can_be_freed(KafkaConsumer *consumer);
 void kafka_consumer_free(KafkaConsumer *consumer);
 /* Any thread. */
 int32_t kafka_consumer_n_partitions(const KafkaConsumer *consumer);

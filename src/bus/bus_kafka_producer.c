@@ -89,17 +89,31 @@ static void settle_command(KafkaProducer *producer, CommandDelivery *delivery, r
     }
 }
 
-static void on_delivery(rd_kafka_t *client G_GNUC_UNUSED, const rd_kafka_message_t *message, void *opaque)
+/* With mu held. */
+static void settle(KafkaProducer *producer, const rd_kafka_message_t *message)
 {
-    KafkaProducer *producer = opaque;
     DeliveryKind *kind = message->_private;
-    MUTEX_SCOPE(&producer->mu);
     if (kind == NULL)
         producer->n_updates--;
     else if (*kind == DELIVERY_COMMAND)
         settle_command(producer, (CommandDelivery *)(void *)kind, message->err);
     else
         kafka_outbox_settle(&producer->outbox, (KeptMessage *)(void *)kind, message->err);
+}
+
+/* On the thread; waits for reports up to timeout_ms, or until kafka_producer_wake(). */
+static void serve(KafkaProducer *producer, rd_kafka_queue_t *queue, int timeout_ms)
+{
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, timeout_ms);
+    if (event == NULL)
+        return;
+    if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR) {
+        MUTEX_SCOPE(&producer->mu);
+        const rd_kafka_message_t *message;
+        while ((message = rd_kafka_event_message_next(event)) != NULL)
+            settle(producer, message);
+    }
+    rd_kafka_event_destroy(event);
 }
 
 /* ---- the client ---- */
@@ -118,7 +132,7 @@ static rd_kafka_topic_t *open_topic(rd_kafka_t *client, const char *name, const 
 static rd_kafka_t *open_client(KafkaProducer *producer, GError **error)
 {
     rd_kafka_conf_t *conf = kafka_conf_new(producer->bus, COMMON, producer);
-    rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR);
     return kafka_client_new(producer->bus, RD_KAFKA_PRODUCER, conf, error);
 }
 
@@ -127,6 +141,7 @@ static void use_client(KafkaProducer *producer, rd_kafka_t *client)
 {
     char *const *names = producer->bus->settings.topics;
     producer->client = client;
+    producer->reports = rd_kafka_queue_get_main(client);
     if (!producer->is_service_side) {
         producer->topics[TOPIC_STATUSES] = open_topic(client, names[TOPIC_STATUSES], "0");
         return;
@@ -137,9 +152,11 @@ static void use_client(KafkaProducer *producer, rd_kafka_t *client)
         producer->topics[TOPIC_UPDATES] = open_topic(client, names[TOPIC_UPDATES], UPDATE_TIMEOUT);
 }
 
-static rd_kafka_t *take_client(KafkaProducer *producer)
+/* From now on nobody else uses it. */
+static rd_kafka_t *take_client(KafkaProducer *producer, rd_kafka_queue_t **ret_reports)
 {
     MUTEX_SCOPE(&producer->mu);
+    *ret_reports = g_steal_pointer(&producer->reports);
     return g_steal_pointer(&producer->client);
 }
 
@@ -160,13 +177,15 @@ static void settle_leftovers(KafkaProducer *producer)
 /* On the thread. Everything in flight is reported as failed and the client is gone. */
 static void close_client(KafkaProducer *producer)
 {
-    rd_kafka_t *client = take_client(producer);
+    rd_kafka_queue_t *reports;
+    rd_kafka_t *client = take_client(producer, &reports);
     if (client == NULL)
         return;
     rd_kafka_purge(client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     int64_t deadline = clock_monotonic_ms(producer->bus->clock) + PURGE_LIMIT_MS;
     while (rd_kafka_outq_len(client) > 0 && clock_monotonic_ms(producer->bus->clock) < deadline)
-        rd_kafka_poll(client, POLL_TO_RESEND_MS);
+        serve(producer, reports, POLL_TO_RESEND_MS);
+    rd_kafka_queue_destroy(reports);
     for (int i = 0; i < N_TOPICS; i++)
         if (producer->topics[i] != NULL)
             rd_kafka_topic_destroy(g_steal_pointer(&producer->topics[i]));
@@ -201,6 +220,7 @@ static bool is_broken(const KafkaProducer *producer, rd_kafka_t *client)
 
 typedef struct {
     rd_kafka_t *client;
+    rd_kafka_queue_t *reports;
     bool is_closing, is_shut_down, needs_resend;
 } ProducerState;
 
@@ -209,7 +229,7 @@ static ProducerState look(KafkaProducer *producer)
     MUTEX_SCOPE(&producer->mu);
     if (producer->client != NULL && !producer->is_shut_down)
         kafka_outbox_resend_when_due(&producer->outbox);
-    return (ProducerState){producer->client, producer->is_closing, producer->is_shut_down,
+    return (ProducerState){producer->client, producer->reports, producer->is_closing, producer->is_shut_down,
                            producer->outbox.needs_resend};
 }
 
@@ -227,7 +247,7 @@ static void producer_main(void *arg)
             rd_kafka_purge(state.client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
             is_purged = true;
         }
-        rd_kafka_poll(state.client, state.needs_resend ? POLL_TO_RESEND_MS : POLL_MS);
+        serve(producer, state.reports, state.needs_resend ? POLL_TO_RESEND_MS : POLL_MS);
         if (!state.is_shut_down && is_broken(producer, state.client))
             renew_client(producer);
     }
@@ -237,11 +257,8 @@ static void producer_main(void *arg)
 void kafka_producer_wake(KafkaProducer *producer)
 {
     bell_ring(&producer->renew_bell);
-    if (producer->client == NULL)
-        return;
-    rd_kafka_queue_t *queue = rd_kafka_queue_get_main(producer->client);
-    rd_kafka_queue_yield(queue);
-    rd_kafka_queue_destroy(queue);
+    if (producer->reports != NULL)
+        rd_kafka_queue_yield(producer->reports);
 }
 
 /* ---- life ---- */

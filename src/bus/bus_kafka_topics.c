@@ -24,6 +24,7 @@ struct KafkaWatch {
     int64_t looked_at, created_at;  /* of the thread; monotonic ms */
     Mutex mu;
     bool is_up;                               /* guarded by mu: a broker answered last time */
+    bool was_up;                              /* guarded by mu: one ever did */
     char last_error[ERROR_TEXT_SIZE];         /* guarded by mu */
     char problems[N_TOPICS][ERROR_TEXT_SIZE]; /* guarded by mu; "": none */
 };
@@ -69,6 +70,12 @@ void kafka_watch_set_problem(KafkaWatch *watch, KafkaTopic topic, const char *pr
         own[0] = '\0';
     else
         g_snprintf(own, ERROR_TEXT_SIZE, "topic %s: %s", watch->bus->settings.topics[topic], problem);
+}
+
+bool kafka_watch_was_up(KafkaWatch *watch)
+{
+    MUTEX_SCOPE(&watch->mu);
+    return watch->was_up;
 }
 
 static bool has_problem(KafkaWatch *watch, KafkaTopic topic)
@@ -202,6 +209,7 @@ static void set_up(KafkaWatch *watch, bool is_up)
 {
     MUTEX_SCOPE(&watch->mu);
     watch->is_up = is_up;
+    watch->was_up |= is_up;
     if (is_up)
         watch->last_error[0] = '\0';
 }

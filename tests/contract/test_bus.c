@@ -1,4 +1,4 @@
-/* test_bus.c - the bus suite on an implementation: test_bus NAME [PART PARTS]. The mock cluster lets a group wait three
+/* test_bus.c - the bus suite on an implementation: test_bus NAME [PART PARTS | PATTERN]. The mock cluster lets a group wait three
  * seconds for its first members, so its suite is run in parts, side by side. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -45,6 +45,8 @@ static const BusImplementation IMPLEMENTATIONS[] = {
 int main(int n_args, char **args)
 {
     const char *name = n_args > 1 ? args[1] : "local";
+    if (n_args == 3)
+        cmocka_set_test_filter(args[2]);
     size_t part = n_args > 3 ? (size_t)strtoul(args[2], NULL, 10) : 0;
     size_t n_parts = n_args > 3 ? (size_t)strtoul(args[3], NULL, 10) : 1;
     for (size_t i = 0; i < G_N_ELEMENTS(IMPLEMENTATIONS); i++)
