@@ -162,17 +162,15 @@ static bool write_documents(const ClientLease *lease, Projection **projections, 
     for (size_t i = 0; i < n; i++) {
         if (needs_document(projections[i])) {
             written[bulk.n] = projections[i];
-            bulk_replace(&bulk, projections[i], is_conditional);
+            bulk_replace(&bulk, projections[i], is_conditional && !projections[i]->is_forced);
         }
     }
     if (!bulk_run(&bulk, refused, "write run documents", error)) {
         return false;
     }
     for (size_t i = 0; i < bulk.n; i++) {
-        if (refused[i]) {
-            written[i]->is_refused = true;
-        }
-        written[i]->is_document_done = is_conditional || refused[i];
+        written[i]->is_refused = refused[i];
+        written[i]->is_document_done = is_conditional || refused[i] || written[i]->is_forced;
     }
     return true;
 }
@@ -226,7 +224,8 @@ static bool write_documents_with_care(const ClientLease *lease, Projection **pro
         size_t n_behind = 0;
         for (size_t i = 0; i < n; i++) {
             if (needs_document(projections[i])) {
-                projections[i]->is_document_done = seq_of(seqs, projections[i]) >= projections[i]->seq;
+                projections[i]->is_document_done =
+                    seq_of(seqs, projections[i]) >= projections[i]->seq && !projections[i]->is_forced;
                 n_behind += !projections[i]->is_document_done;
             }
         }
@@ -245,6 +244,72 @@ static bool apply_documents(const ClientLease *lease, Projection **projections, 
 {
     return lease->store->has_atomic_replace ? write_documents(lease, projections, n, true, error)
                                             : write_documents_with_care(lease, projections, n, error);
+}
+
+/* ---- runs that were deleted ---- */
+
+static bool may_be_deleted(const Projection *projection)
+{
+    return projection->document != NULL && projection->first_seq > 1;
+}
+
+/* Takes back what was appended to a run that is not there any more, and its document. */
+static bool remove_remains(const ClientLease *lease, const Projection *projection, GError **error)
+{
+    g_autoptr(mongoc_collection_t) events = mongo_collection(lease, COLLECTION_RUN_EVENTS);
+    g_autoptr(mongoc_collection_t) runs = mongo_collection(lease, COLLECTION_RUNS);
+    g_auto(bson_t) records = BSON_INITIALIZER;
+    g_auto(bson_t) document = BSON_INITIALIZER;
+    mongo_filter_records(&records, projection->run_id.text, projection->first_seq, projection->seq);
+    append_text(&document, "_id", projection->run_id.text);
+    bson_append_int64(&document, "seq", -1, projection->seq);
+    bson_error_t failure;
+    if (!mongoc_collection_delete_many(events, &records, NULL, NULL, &failure) ||
+        !mongoc_collection_delete_one(runs, &document, NULL, NULL, &failure)) {
+        mongo_set_error(error, &failure, "take back what a deleted run was given");
+        return false;
+    }
+    return true;
+}
+
+/* Who appends to a run that another process deletes learns nothing of it, and would leave a run without a beginning. Whoever
+ * deletes takes the records first and the document last; so when the first record is still there after the document was
+ * written, both will go, and when it is not, they go here. */
+static bool remove_deleted(const ClientLease *lease, Projection **projections, size_t n, GError **error)
+{
+    static const char *const names[] = {"_id"};
+    g_auto(bson_t) filter = BSON_INITIALIZER;
+    g_auto(bson_t) opts = BSON_INITIALIZER;
+    bson_t in, ids;
+    uint32_t n_wanted = 0;
+    char id[RECORD_ID_SIZE];
+    mongo_filter_ids_begin(&filter, &in, &ids);
+    for (size_t i = 0; i < n; i++) {
+        if (may_be_deleted(projections[i])) {
+            record_id(id, projections[i]->run_id.text, 1);
+            mongo_filter_ids_add(&ids, n_wanted++, id);
+        }
+    }
+    mongo_filter_ids_end(&filter, &in, &ids);
+    if (n_wanted == 0) {
+        return true;
+    }
+    append_fields(&opts, names, G_N_ELEMENTS(names));
+    g_autoptr(GHashTable) there = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_autoptr(mongoc_cursor_t) cursor = mongo_find(lease, COLLECTION_RUN_EVENTS, &filter, &opts);
+    const bson_t *record;
+    int found;
+    while ((found = mongo_next(cursor, &record, "look for deleted runs", error)) == 1) {
+        g_hash_table_add(there, g_strdup(member_text(record, "_id", NULL)));
+    }
+    for (size_t i = 0; i < n && found == 0; i++) {
+        record_id(id, projections[i]->run_id.text, 1);
+        if (may_be_deleted(projections[i]) && !g_hash_table_contains(there, id) &&
+            !remove_remains(lease, projections[i], error)) {
+            return false;
+        }
+    }
+    return found == 0;
 }
 
 /* ---- marks ---- */
@@ -469,7 +534,7 @@ bool projections_apply(MongoStore *store, Projection **projections, size_t n, GE
         return false;
     }
     CLIENT_LEASE(lease, store);
-    if (!apply_documents(&lease, projections, n, error)) {
+    if (!apply_documents(&lease, projections, n, error) || !remove_deleted(&lease, projections, n, error)) {
         return false;
     }
     for (size_t i = 0; i < n; i++) {

@@ -240,6 +240,18 @@ int mongo_find_by_id(const ClientLease *lease, MongoCollection collection, const
     return found;
 }
 
+void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int64_t to)
+{
+    char first[RECORD_ID_SIZE], last[RECORD_ID_SIZE];
+    bson_t range;
+    record_id(first, run_id, from);
+    record_id(last, run_id, to);
+    bson_append_document_begin(filter, "_id", -1, &range);
+    append_text(&range, "$gte", first);
+    append_text(&range, "$lte", last);
+    bson_append_document_end(filter, &range);
+}
+
 void mongo_filter_ids_begin(bson_t *filter, bson_t *in, bson_t *ids)
 {
     bson_append_document_begin(filter, "_id", -1, in);

@@ -275,6 +275,9 @@ bson_t *form_run(const RunRow *row)
     append_text(document, "error", run != NULL ? run->error : NULL);
     append_instant(document, "startedAt", run != NULL ? run->started_at : INSTANT_NONE);
     append_instant(document, "completedAt", run != NULL ? run->completed_at : INSTANT_NONE);
+    if (row->phase == PHASE_SETTLED) { /* absent otherwise: its sparse index holds what retention looks through */
+        append_instant(document, "settledAt", row->updated_at);
+    }
     append_instant(document, "createdAt", row->created_at);
     append_instant(document, "updatedAt", row->updated_at);
     /* The whole document is replaced each time, and what is in it must follow from the journal: who started the run is in

@@ -24,6 +24,10 @@
  * writes. Beyond that they may lag. */
 #define MONGO_OWN_WRITES_MS 500
 
+/* Dates of documents have years of four digits; what is asked for beyond that is no date every server can read. */
+#define MONGO_INSTANT_MIN INT64_C(-62167219200000)
+#define MONGO_INSTANT_MAX INT64_C(253402300799999)
+
 typedef enum {
     COLLECTION_RUN_EVENTS,
     COLLECTION_RUNS,
@@ -116,6 +120,9 @@ void mongo_filter_ids_begin(bson_t *filter, bson_t *in, bson_t *ids);
 void mongo_filter_ids_add(bson_t *ids, uint32_t index, const char *id);
 void mongo_filter_ids_end(bson_t *filter, bson_t *in, bson_t *ids);
 
+/* The run's records that begin at these seqs or between. */
+void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int64_t to);
+
 /* Waits for a moment between two attempts. */
 void mongo_pause(int64_t ms);
 
@@ -175,21 +182,6 @@ bool mongo_insert(const ClientLease *lease, MongoCollection collection, MongoIns
 
 /* ---- store_mongo_project.c: run documents and marks of what was published, behind the writers ---- */
 
-MUST_CHECK Projector *projector_start(MongoStore *store, GError **error);
-void projector_stop(Projector *projector); /* writes what it has for up to 5 s; NULL is fine */
-/* Makes room for what is to be pushed, waiting while the projector is behind. UNAVAILABLE: it did not catch up. */
-MUST_CHECK bool projector_reserve(Projector *projector, size_t n_items, size_t n_bytes, GError **error);
-void projector_release(Projector *projector, size_t n_items, size_t n_bytes);
-
-/* Each uses up what was reserved for it: one item, and a document's length. */
-void projector_push_run(Projector *projector, const Id *run_id, int64_t seq, bson_t *take_document,
-                        int64_t superseded_before); /* 0: no hand-over */
-void projector_push_published(Projector *projector, const RunSeq *published);
-void projector_ring(Projector *projector);
-bool projector_settle(Projector *projector, int64_t timeout_ms); /* what has come so far; false: not in time */
-
-/* ---- store_mongo_apply.c: what the projector does to the database ---- */
-
 /* One run's share of a round. */
 typedef struct {
     Id run_id;
@@ -197,13 +189,40 @@ typedef struct {
     int64_t seq;      /* of the document */
     int64_t superseded_before;
     GArray *published; /* owned; of int64_t seqs; NULL: none */
+    bool is_forced;    /* whatever document is there is replaced */
+    /* Of the first record that was appended since the last round; 0: none. */
+    int64_t first_seq;
     bool is_document_done;
     bool is_refused; /* the server will not have this document: its run's marks stay */
 } Projection;
+MUST_CHECK Projector *projector_start(MongoStore *store, GError **error);
+void projector_stop(Projector *projector); /* writes what it has for up to 5 s; NULL is fine */
+/* How long a writer waits for room, or for what is on its way, before it says that the store is not available. */
+#define PROJECTOR_ROOM_MS 5000
+/* Makes room for what is to be pushed, waiting while the projector is behind. UNAVAILABLE: it did not catch up. */
+MUST_CHECK bool projector_reserve(Projector *projector, size_t n_items, size_t n_bytes, GError **error);
+void projector_release(Projector *projector, size_t n_items, size_t n_bytes);
+
+/* Each uses up what was reserved for it: one item, and a document's length. */
+void projector_push_run(Projector *projector, const Projection *run); /* takes run->document */
+void projector_push_published(Projector *projector, const RunSeq *published);
+void projector_ring(Projector *projector);
+bool projector_settle(Projector *projector, int64_t timeout_ms); /* what has come so far; false: not in time */
+
+/* ---- store_mongo_apply.c: what the projector does to the database ---- */
+
 void projection_free(Projection *projection);
 
 /* Writes the documents, then removes the marks. False: to be done again. */
 bool projections_apply(MongoStore *store, Projection **projections, size_t n, GError **error);
+
+/* ---- store_mongo_upkeep.c ---- */
+
+WriteOutcome mongo_delete_runs(const ClientLease *lease, const Id *run_ids, size_t n, GError **error);
+bool mongo_list_run_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error);
+bool mongo_list_flow_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error);
+bool mongo_list_runs_ended_before(Store *store, int64_t before, size_t limit, Id *ret_ids, size_t *ret_n,
+                                  GError **error);
 
 /* ---- store_mongo_flow.c, store_mongo_write.c, store_mongo_read.c, store_mongo_list.c: the methods ---- */
 

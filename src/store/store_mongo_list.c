@@ -4,10 +4,6 @@
 
 #include <string.h>
 
-/* A created_at has a year of four digits; what is asked for beyond that is no date every server can read. */
-#define INSTANT_MIN INT64_C(-62167219200000)
-#define INSTANT_MAX INT64_C(253402300799999)
-
 /* ---- the filter ---- */
 
 static void append_created_at(bson_t *filter, const ListQuery *query, bool is_count)
@@ -20,10 +16,10 @@ static void append_created_at(bson_t *filter, const ListQuery *query, bool is_co
     bson_t range;
     bson_append_document_begin(filter, "createdAt", -1, &range);
     if (has_from) {
-        append_instant(&range, "$gte", CLAMP(query->from, INSTANT_MIN, INSTANT_MAX + 1));
+        append_instant(&range, "$gte", CLAMP(query->from, MONGO_INSTANT_MIN, MONGO_INSTANT_MAX + 1));
     }
     if (has_to) {
-        append_instant(&range, "$lt", CLAMP(query->to, INSTANT_MIN, INSTANT_MAX + 1));
+        append_instant(&range, "$lt", CLAMP(query->to, MONGO_INSTANT_MIN, MONGO_INSTANT_MAX + 1));
     }
     if (has_after) {
         append_instant(&range, "$lte", query->after->created_at);

@@ -9,8 +9,6 @@
  * and a process that dies leaves this much for the sweepers to fold again. */
 #define WAITING_MAX_ITEMS 8192
 #define WAITING_MAX_BYTES (64 * 1024 * 1024)
-/* How long a writer waits for room before it says that the store is not available. */
-#define ROOM_MS 5000
 #define CLOSE_MS 5000
 #define RETRY_MIN_MS 50
 #define RETRY_MAX_MS 1000
@@ -69,7 +67,7 @@ static struct timespec deadline_after(int64_t ms)
 
 bool projector_reserve(Projector *projector, size_t n_items, size_t n_bytes, GError **error)
 {
-    struct timespec deadline = deadline_after(ROOM_MS);
+    struct timespec deadline = deadline_after(PROJECTOR_ROOM_MS);
     MUTEX_SCOPE(&projector->mu);
     /* A group larger than all the room goes alone. */
     while (projector->n_items > 0 &&
@@ -109,18 +107,21 @@ static Projection *find_or_add(Projector *projector, const Id *run_id)
     return projection;
 }
 
-void projector_push_run(Projector *projector, const Id *run_id, int64_t seq, bson_t *document,
-                        int64_t superseded_before)
+void projector_push_run(Projector *projector, const Projection *run)
 {
     MUTEX_SCOPE(&projector->mu);
-    Projection *projection = find_or_add(projector, run_id);
-    bson_t *unneeded = document;
-    if (projection->document == NULL || projection->seq < seq) {
-        unneeded = projection->document;
-        projection->document = document;
-        projection->seq = seq;
+    Projection *there = find_or_add(projector, &run->run_id);
+    bson_t *unneeded = run->document;
+    if (there->document == NULL || there->seq < run->seq || run->is_forced) {
+        unneeded = there->document;
+        there->document = run->document;
+        there->seq = run->seq;
     }
-    projection->superseded_before = MAX(projection->superseded_before, superseded_before);
+    there->is_forced |= run->is_forced;
+    there->superseded_before = MAX(there->superseded_before, run->superseded_before);
+    if (there->first_seq == 0 || (run->first_seq != 0 && run->first_seq < there->first_seq)) {
+        there->first_seq = run->first_seq;
+    }
     if (unneeded != NULL) {
         give_back(projector, 0, unneeded->len);
         bson_destroy(unneeded);

@@ -74,14 +74,7 @@ static mongoc_cursor_t *find_records(const JournalRead *read, int64_t from, int6
     static const char *const names[] = {"seq", "lastSeq", "events"};
     g_auto(bson_t) filter = BSON_INITIALIZER;
     g_auto(bson_t) opts = BSON_INITIALIZER;
-    char first[RECORD_ID_SIZE], last[RECORD_ID_SIZE];
-    bson_t range;
-    record_id(first, read->run_id, from);
-    record_id(last, read->run_id, to);
-    bson_append_document_begin(&filter, "_id", -1, &range);
-    append_text(&range, "$gte", first);
-    append_text(&range, "$lte", last);
-    bson_append_document_end(&filter, &range);
+    mongo_filter_records(&filter, read->run_id, from, to);
     append_fields(&opts, names, G_N_ELEMENTS(names));
     append_sort(&opts, "_id", direction);
     bson_append_int64(&opts, "limit", -1, limit);

@@ -189,6 +189,7 @@ static const MongoIndex indexes[] = {
     {COLLECTION_RUNS, "owner_label_name", {{"owner", 1}, {"labels.name", 1}, {"createdAt", -1}, {"_id", 1}}, false},
     {COLLECTION_RUNS, "flow_phase", {{"flowId", 1}, {"phase", 1}}, false},
     {COLLECTION_RUNS, "phase", {{"phase", 1}, {"_id", 1}, {"pendingCommand.requestedAt", 1}}, false},
+    {COLLECTION_RUNS, "settled", {{"settledAt", 1}}, true},
     {COLLECTION_RUNS, "step", {{"steps.stepId", 1}}, false},
     {COLLECTION_FLOWS, "owner", {{"owner", 1}, {"createdAt", -1}, {"_id", 1}}, false},
     {COLLECTION_FLOWS, "stopping", {{"stopsRuns", 1}}, true},

@@ -4,7 +4,8 @@
  * An append is one document under "<runId>:<first seq>", so it is all or nothing, and that its _id is free is the whole
  * question: a state that somebody decides on ends where a record ends (a reader takes records whole, from the first, each
  * beginning where the one before ended), every append begins at the next seq, and so two that follow one state meet at the
- * same _id. One that follows no state that was ever read begins in a gap or within a record: readers never come to it. */
+ * same _id. One that follows no state that was ever read begins in a gap or within a record: readers never come to it.
+ * One that follows a run that was deleted meanwhile counts as appended before: the projector takes it away. */
 #include "store/store_mongo_internal.h"
 
 #include <string.h>
@@ -108,6 +109,49 @@ static void write_flows(WriteCall *call, const ClientLease *lease)
     }
 }
 
+static void push_run(Projector *projector, const StoreWrite *write, bson_t *document)
+{
+    const RunRow *row = row_of(write);
+    Projection run = {.run_id = row->run_id, .document = document, .seq = row->seq};
+    if (write->kind == WRITE_RUN) {
+        run.first_seq = write->run.first_seq;
+        run.superseded_before = write->run.supersedes_commands ? write->run.first_seq : 0;
+    } else {
+        run.is_forced = write->is_forced;
+    }
+    projector_push_run(projector, &run);
+}
+
+/* A document that is on its way would come after its run was deleted, so all that are on theirs are waited for. */
+static void delete_runs(WriteCall *call, const ClientLease *lease)
+{
+    g_autofree Id *run_ids = g_new(Id, call->n_writes);
+    size_t n = 0;
+    for (size_t i = 0; i < call->n_writes; i++) {
+        if (call->writes[i].kind == WRITE_DELETE_RUN) {
+            run_ids[n++] = call->writes[i].deleted;
+        }
+    }
+    if (n == 0) {
+        return;
+    }
+    GError *error = NULL;
+    WriteOutcome outcome = WRITE_NOTHING;
+    if (projector_settle(call->store->projector, PROJECTOR_ROOM_MS)) {
+        outcome = mongo_delete_runs(lease, run_ids, n, &error);
+    } else {
+        error = g_error_new(FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "MongoDB does not keep up");
+    }
+    if (error != NULL) {
+        keep_error(call, error);
+    }
+    for (size_t i = 0; i < call->n_writes; i++) {
+        if (call->writes[i].kind == WRITE_DELETE_RUN) {
+            call->writes[i].ret_outcome = outcome;
+        }
+    }
+}
+
 /* What was written, or needs no journal, goes to the projector; the room of the rest is given back. */
 static void project(WriteCall *call)
 {
@@ -122,11 +166,7 @@ static void project(WriteCall *call)
         } else if (write->kind == WRITE_RUN && write->ret_outcome != WRITTEN) {
             projector_release(projector, 1, call->documents[i]->len);
         } else {
-            const RunRow *row = row_of(write);
-            int64_t superseded_before =
-                write->kind == WRITE_RUN && write->run.supersedes_commands ? write->run.first_seq : 0;
-            projector_push_run(projector, &row->run_id, row->seq, g_steal_pointer(&call->documents[i]),
-                               superseded_before);
+            push_run(projector, write, g_steal_pointer(&call->documents[i]));
             write->ret_outcome = WRITTEN;
         }
     }
@@ -145,6 +185,7 @@ static void write_all(WriteCall *call)
         CLIENT_LEASE(lease, call->store);
         write_journal(call, &lease);
         write_flows(call, &lease);
+        delete_runs(call, &lease);
     }
     project(call);
 }

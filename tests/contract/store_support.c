@@ -213,7 +213,7 @@ static bool has_followed(Store *store, const StoreWrite *write)
     g_autoptr(GError) error = NULL;
     RunSeq entries[64];
     size_t n = 0;
-    if (write->kind == WRITE_FLOW)
+    if (write->kind == WRITE_FLOW || write->kind == WRITE_DELETE_RUN)
         return true;
     if (write->kind == WRITE_PUBLISHED) {
         const RunSeq *published = &write->published;
@@ -225,6 +225,8 @@ static bool has_followed(Store *store, const StoreWrite *write)
     g_autoptr(RunDocument) document = store_get_run(store, row->run_id.text, &error);
     if (document == NULL || document->seq < row->seq)
         return false;
+    if (write->kind == WRITE_PROJECTION && write->is_forced)
+        return document->seq == row->seq && strcmp(document->owner.text, row->owner.text) == 0;
     if (write->kind == WRITE_PROJECTION || !write->run.supersedes_commands)
         return true;
     assert_true(store_read_outbox_of(store, row->run_id.text, write->run.first_seq, G_N_ELEMENTS(entries), entries, &n,
