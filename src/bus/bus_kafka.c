@@ -213,14 +213,11 @@ static void kafka_close(Bus *bus)
     kafka_producer_close(kafka->service_producer);
     kafka_producer_close(kafka->engine_producer);
     kafka_watch_join(kafka->watch); /* it wakes the listener */
-    kafka_listener_close(kafka->listener);
-    bool is_all_ended = true;
+    bool is_all_ended = kafka_listener_close(kafka->listener);
     KafkaConsumer *consumers[] = {kafka->status_consumer, kafka->command_consumer};
     for (size_t i = 0; i < G_N_ELEMENTS(consumers); i++) {
-        if (kafka_consumer_can_be_freed(consumers[i]))
-            kafka_consumer_free(consumers[i]);
-        else
-            is_all_ended = false;
+        bool has_ended = kafka_consumer_can_be_freed(consumers[i]) && kafka_consumer_free(consumers[i]);
+        is_all_ended = is_all_ended && has_ended;
     }
     if (!is_all_ended)
         return;

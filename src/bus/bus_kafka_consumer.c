@@ -12,6 +12,7 @@
 #define CHECK_LIMIT_MS 1000  /* for the broker's word on what is committed */
 #define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
 #define LAG_MS 1000
+#define END_LIMIT_MS 1000 /* one that has left ends in milliseconds, or never */
 
 /* A commit is preceded by a question to the broker, so not every batch makes one; what was not committed comes again. */
 #define STATUS_COMMIT_MS 500
@@ -485,6 +486,12 @@ static bool open_client(KafkaConsumer *consumer, KafkaGroup group, GError **erro
     return consumer->client != NULL;
 }
 
+static void consumer_free(KafkaConsumer *consumer)
+{
+    g_array_unref(consumer->partitions);
+    g_free(consumer);
+}
+
 KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup group, GError **error)
 {
     KafkaConsumer *consumer = g_new0(KafkaConsumer, 1);
@@ -495,7 +502,7 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
     if (!open_client(consumer, group, error)) {
-        kafka_consumer_free(consumer);
+        consumer_free(consumer);
         return NULL;
     }
     rd_kafka_poll_set_consumer(consumer->client);
@@ -542,15 +549,14 @@ bool kafka_consumer_can_be_freed(KafkaConsumer *consumer)
     return !was_let_in && !kafka_watch_was_up(consumer->bus->watch) && kafka_consumer_has_left(consumer, 0);
 }
 
-void kafka_consumer_free(KafkaConsumer *consumer)
+bool kafka_consumer_free(KafkaConsumer *consumer)
 {
     if (consumer == NULL)
-        return;
-    if (consumer->client != NULL) {
-        rd_kafka_queue_destroy(consumer->messages);
-        rd_kafka_queue_destroy(consumer->events);
-        rd_kafka_destroy_flags(consumer->client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    }
-    g_array_unref(consumer->partitions);
-    g_free(consumer);
+        return true;
+    rd_kafka_queue_destroy(consumer->messages);
+    rd_kafka_queue_destroy(consumer->events);
+    if (!kafka_client_end(consumer->client, END_LIMIT_MS))
+        return false;
+    consumer_free(consumer);
+    return true;
 }

@@ -47,6 +47,9 @@ void kafka_settings_done(KafkaSettings *settings);
  * `client` is what they and librdkafka's own messages are about; its first member is the KafkaBus. */
 rd_kafka_conf_t *kafka_conf_new(KafkaBus *bus, const KafkaProperty *properties, void *client);
 /* Takes conf. INVALID when the library refuses the user's options as a whole. */
+/* Destroys a consumer that has left its group, whose messages and queues are gone. False: the library is stuck with it (2.0 loses
+ * count of a partition whose topic was deleted, and waits for it for ever); its threads stay, with what they may touch. */
+MUST_CHECK bool kafka_client_end(rd_kafka_t *client, int64_t limit_ms);
 MUST_CHECK rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_kafka_conf_t *conf, GError **error);
 
 /* ---- bus_kafka_topics.c ---- */
@@ -161,7 +164,7 @@ void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *part
 void kafka_consumer_leave(KafkaConsumer *consumer);                        /* begins to leave the group */
 bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms); /* waits for progress */
 bool kafka_consumer_can_be_freed(KafkaConsumer *consumer);
-void kafka_consumer_free(KafkaConsumer *consumer);
+MUST_CHECK bool kafka_consumer_free(KafkaConsumer *consumer); /* false: it is stuck and stays, see kafka_client_end() */
 /* Any thread. */
 int32_t kafka_consumer_n_partitions(const KafkaConsumer *consumer);
 int64_t kafka_consumer_lag(const KafkaConsumer *consumer);
@@ -176,7 +179,7 @@ MUST_CHECK KafkaListener *kafka_listener_open(KafkaBus *bus, GError **error);
 void kafka_listener_wake(KafkaListener *listener); /* any thread */
 MUST_CHECK bool kafka_listener_poll(KafkaListener *listener, BusUpdate *ret_updates, size_t max, int64_t timeout_ms,
                                     size_t *ret_n, GError **error);
-void kafka_listener_close(KafkaListener *listener);
+MUST_CHECK bool kafka_listener_close(KafkaListener *listener); /* the same */
 
 /* ---- bus_kafka.c ---- */
 

@@ -234,3 +234,36 @@ rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_kafka_conf_
     }
     return client;
 }
+
+/* ---- the end of a client ---- */
+
+/* When the client is stuck the thread that ends it stays, and so does this. */
+typedef struct {
+    rd_kafka_t *client;
+    Bell bell;
+    bool has_ended; /* atomic */
+} Ending;
+
+static void end_client(void *arg)
+{
+    Ending *ending = arg;
+    rd_kafka_destroy_flags(ending->client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    __atomic_store_n(&ending->has_ended, true, __ATOMIC_RELEASE);
+    bell_ring(&ending->bell);
+}
+
+bool kafka_client_end(rd_kafka_t *client, int64_t limit_ms)
+{
+    Ending *ending = g_new0(Ending, 1);
+    ending->client = client;
+    bell_init(&ending->bell);
+    Thread *thread = thread_start("kafka-end", ROLE_BUS, end_client, ending, NULL);
+    if (thread != NULL)
+        bell_wait(&ending->bell, limit_ms);
+    if (thread == NULL || !__atomic_load_n(&ending->has_ended, __ATOMIC_ACQUIRE))
+        return false;
+    thread_join(thread);
+    bell_done(&ending->bell);
+    g_free(ending);
+    return true;
+}
