@@ -168,9 +168,14 @@ static void add_unanswered(Relay *relay, const Id *run_id)
         log_error(LOG_WARNING, "an unanswered command cannot be published again", error, "runId", run_id->text, NULL);
         return;
     }
-    RunSeq pending = {.run_id = *run_id, .seq = view->run->pending.seq};
-    if (view->run->pending.command != COMMAND_NONE && !relay_is_held(relay, run_id) &&
-        !relay_is_recent(relay, &pending)) {
+    RunSeq unpublished;
+    size_t n_unpublished = 1;
+    bool is_read = store_read_outbox_of(relay->service->store, run_id->text, view->run->pending.seq + 1, 1,
+                                        &unpublished, &n_unpublished, &error);
+    if (!is_read)
+        log_error(LOG_WARNING, "an unanswered command cannot be published again", error, "runId", run_id->text, NULL);
+    /* What is not published yet, here or by another replica, is not to be overtaken by what is. */
+    if (is_read && n_unpublished == 0 && view->run->pending.command != COMMAND_NONE) {
         Order *order = order_new_pending(view);
         order->is_repeat = true;
         relay_add(relay, order);

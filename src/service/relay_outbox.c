@@ -222,11 +222,11 @@ bool relay_take_outbox(Relay *relay, GError **error)
     atomic_store(&service->is_outbox_behind, false);
     drop_todo(relay);
     RunSeq entries[OUTBOX_PAGE];
-    RunSeq after = {.run_id = {""}};
-    size_t n;
+    RunSeq after;
+    size_t n = 0;
     bool is_well;
     do {
-        is_well = store_read_outbox(service->store, &after, OUTBOX_PAGE, entries, &n, error);
+        is_well = store_read_outbox(service->store, n > 0 ? &after : NULL, OUTBOX_PAGE, entries, &n, error);
         for (size_t i = 0; is_well && i < n; i++) {
             Order *order = NULL;
             is_well = relay_is_recent(relay, &entries[i]) || load_order(relay, &entries[i], &order, error);
@@ -332,7 +332,8 @@ static bool sweep_page(Relay *relay, bool *ret_has_more, GError **error)
 {
     RunSeq entries[OUTBOX_PAGE];
     size_t n;
-    if (!store_read_outbox(relay->service->store, &relay->swept, OUTBOX_PAGE, entries, &n, error))
+    const RunSeq *after = relay->swept.run_id.text[0] != '\0' ? &relay->swept : NULL;
+    if (!store_read_outbox(relay->service->store, after, OUTBOX_PAGE, entries, &n, error))
         return false;
     int64_t now_ms = clock_monotonic_ms(relay->service->clock);
     for (size_t i = 0; i < n; i++) {

@@ -58,6 +58,7 @@ struct WriterItem {
     ServiceCall *call; /* ITEM_CALL */
     const Id *run_ids; /* HAND_OVER, STOP, SETTLE, REFRESH, DELETE_RUNS: one commit, one outcome */
     size_t n_run_ids;
+    const Announcement *announcement; /* HAND_OVER: to whom */
     StatusItem *statuses;
     size_t n_statuses;
     const RunSeq *published; /* PUBLISHED */
@@ -151,7 +152,7 @@ typedef struct {
     Id command_id;
     int64_t timestamp;
     int64_t seq;
-    bool is_repeat;     /* was published before: nothing to mark */
+    bool is_repeat; /* what is pending, and was published before: nothing to mark, and no hand-over makes up for it */
     bool is_taken_over; /* another replica's: its run's document may be missing, too */
 } Order;
 Order *order_new(const Event *event); /* without a view */
