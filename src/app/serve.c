@@ -138,6 +138,7 @@ static void stop_all(App *app)
         bus_shutdown(app->bus);
     if (app->api != NULL)
         api_detach(app->api);
+    store_interrupt(app->store);
     service_stop(app->service);
     http_server_stop(app->server);
     api_free(app->api);

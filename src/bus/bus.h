@@ -75,7 +75,7 @@ void bus_close(Bus *bus); /* nobody may be inside a call; gives partitions back;
 typedef enum {
     BUS_PUBLISHED, /* for good (Kafka: acks=all) */
     BUS_NOT_NOW,   /* may be on the bus or not: publish it again */
-    BUS_REFUSED,   /* never will be: too large, not allowed */
+    BUS_REFUSED,   /* not as it is: too large for the topic, against its rules */
 } BusResult;
 
 /* Blocks until the fate of every message is known, at most about timeout_ms (Kafka: message.timeout.ms, 5 s, where that is

@@ -88,6 +88,21 @@ static bool is_too_large(rd_kafka_resp_err_t result)
     return result == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || result == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
 }
 
+static bool is_forbidden(rd_kafka_resp_err_t result)
+{
+    return result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+           result == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+}
+
+/* A letter that nobody may write must not hold up the statuses behind it. */
+static void give_up_letter(KafkaOutbox *outbox, KeptMessage *kept)
+{
+    outbox->n_given_up++;
+    kafka_watch_set_problem(outbox->producer->bus->watch, outbox->topic,
+                            "may not be written; a dead letter was given up");
+    drop(outbox, kept);
+}
+
 /* The broker will never take it as it is. A letter is made shorter; a status cannot be. */
 static void shorten(KafkaOutbox *outbox, KeptMessage *kept)
 {
@@ -111,9 +126,12 @@ void kafka_outbox_settle(KafkaOutbox *outbox, KeptMessage *kept, rd_kafka_resp_e
         drop(outbox, kept);
         return;
     }
-    if (is_too_large(result))
+    if (is_too_large(result)) {
         shorten(outbox, kept);
-    else
+    } else if (is_forbidden(result) && outbox->topic == TOPIC_DEAD_LETTERS) {
+        give_up_letter(outbox, kept);
+        return;
+    } else
         kafka_watch_ring(outbox->producer->bus->watch); /* a topic may be missing, or not ours to write */
     resend_later(outbox);
 }

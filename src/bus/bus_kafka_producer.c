@@ -52,6 +52,7 @@ typedef struct CommandDelivery {
 
 /* ---- delivery reports ---- */
 
+/* Of the message itself: a permission that is missing now may be there tomorrow. */
 static BusResult result_of(rd_kafka_resp_err_t error)
 {
     switch (error) {
@@ -59,8 +60,6 @@ static BusResult result_of(rd_kafka_resp_err_t error)
         return BUS_PUBLISHED;
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
     case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
     case RD_KAFKA_RESP_ERR__INVALID_ARG:

@@ -14,6 +14,8 @@ typedef struct {
     GPtrArray *batch;    /* of Order: under way; owns */
     GPtrArray *messages; /* of BusMessage: of the batch */
     GArray *n_messages;  /* of size_t: how many are each order's */
+    GHashTable *slow;    /* command partitions, as pointers, that took nothing in the last batch */
+    GHashTable *refused; /* run ids: the bus refused a command of theirs; owns */
     int64_t resent_at;   /* monotonic ms of the last look for unanswered commands */
 
     /* relay_outbox.c */

@@ -150,7 +150,7 @@ bool store_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq *
                        GError **error)
 {
     assert_may_read(store);
-    g_assert(limit >= 1);
+    g_assert(limit >= 1 && (after == NULL || after->run_id.text[0] != '\0'));
     return store->ops->read_outbox(store, after, limit, ret_entries, ret_n, error);
 }
 
@@ -206,6 +206,13 @@ bool store_check(Store *store, GError **error)
 {
     assert_may_read(store);
     return store->ops->check(store, error);
+}
+
+void store_interrupt(Store *store)
+{
+    if (store != NULL && store->ops->interrupt != NULL) {
+        store->ops->interrupt(store);
+    }
 }
 
 void store_close(Store *store)

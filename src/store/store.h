@@ -33,6 +33,9 @@ MUST_CHECK Store *store_open_mongo(const char *uri, const char *database, const 
  * that appends nothing. False: every change passes through this Store. */
 bool store_is_shared(const Store *store);
 /* Fails the Nth call of a method, before or after its effect, for tests; takes `inner`. See store_fault.h. */
+/* The process is about to end: calls give up soon on a server that does not answer, what is in doubt stays UNKNOWN. Any
+ * thread, other calls may be under way. */
+void store_interrupt(Store *store);
 void store_close(Store *store); /* NULL is fine; no call may be under way */
 
 /* ---- writing ---- */

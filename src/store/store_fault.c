@@ -209,6 +209,11 @@ static const unsigned char *fault_secret(Store *base)
     return inner->ops->secret(inner);
 }
 
+static void fault_interrupt(Store *base)
+{
+    store_interrupt(inner_of(base));
+}
+
 static void fault_close(Store *base)
 {
     FaultStore *store = (FaultStore *)base;
@@ -240,6 +245,7 @@ static const StoreOps fault_ops = {
     .get_flow_versions = fault_get_flow_versions,
     .check = fault_check,
     .secret = fault_secret,
+    .interrupt = fault_interrupt,
     .close = fault_close,
 };
 

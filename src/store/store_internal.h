@@ -32,6 +32,7 @@ typedef struct {
     bool (*check)(Store *, GError **);
 
     const unsigned char *(*secret)(Store *); /* any thread, never blocks */
+    void (*interrupt)(Store *);              /* any thread, never blocks; NULL: no call waits for anybody */
     void (*close)(Store *);                  /* frees the Store */
 } StoreOps;
 

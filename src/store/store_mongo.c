@@ -25,6 +25,11 @@ static const unsigned char *mongo_secret(Store *base)
     return __atomic_load_n(&store->is_admitted, __ATOMIC_ACQUIRE) ? store->secret : NULL;
 }
 
+static void mongo_interrupt(Store *base)
+{
+    __atomic_store_n(&((MongoStore *)base)->is_interrupted, true, __ATOMIC_RELEASE);
+}
+
 static const StoreOps mongo_ops = {
     .name = "mongo",
     .is_shared = true,
@@ -48,6 +53,7 @@ static const StoreOps mongo_ops = {
     .get_flow_versions = mongo_get_flow_versions,
     .check = mongo_check,
     .secret = mongo_secret,
+    .interrupt = mongo_interrupt,
     .close = mongo_store_close,
 };
 
@@ -107,6 +113,11 @@ Store *store_open_mongo(const char *uri, const char *database, const Clock *cloc
 const MongoTraffic *mongo_traffic(const Store *store)
 {
     return &((const MongoStore *)store)->traffic;
+}
+
+bool mongo_is_interrupted(const MongoStore *store)
+{
+    return __atomic_load_n(&store->is_interrupted, __ATOMIC_ACQUIRE);
 }
 
 bool mongo_settle(Store *store, int64_t timeout_ms)

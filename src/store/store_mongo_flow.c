@@ -182,7 +182,8 @@ static bool finish_version(const ClientLease *lease, const Flow *flow, WriteOutc
             *ret_outcome = WRITTEN;
             return true;
         }
-        if (clock_monotonic_ms(timer) >= deadline_ms || !flowops_error_is_retryable(inner)) {
+        if (clock_monotonic_ms(timer) >= deadline_ms || mongo_is_interrupted(lease->store) ||
+            !flowops_error_is_retryable(inner)) {
             *ret_outcome = WRITE_UNKNOWN;
             g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNKNOWN, "%s", inner->message);
             return false;

@@ -260,7 +260,8 @@ bool mongo_insert(const ClientLease *lease, MongoCollection collection, MongoIns
             read_tokens(&call);
         }
         /* Nothing in doubt: what was not sent is the caller's to try again. */
-        if (count_open(&call, true) == 0 || clock_monotonic_ms(timer) >= deadline_ms) {
+        if (count_open(&call, true) == 0 || clock_monotonic_ms(timer) >= deadline_ms ||
+            mongo_is_interrupted(lease->store)) {
             return finish(&call, error);
         }
         is_again = true;

@@ -55,6 +55,7 @@ typedef struct {
     Projector *projector;
     Setup *setup;
     MongoTraffic traffic;
+    bool is_interrupted; /* atomic */
     bool claims_atomic_replace;
 
     /* Nothing is read or written before the database is known to be of our version. */
@@ -77,6 +78,8 @@ MUST_CHECK Store *mongo_open(const char *uri, const char *database, const Clock 
 const MongoTraffic *mongo_traffic(const Store *store);
 /* Waits until the documents and marks of everything written so far are in the database. False: not within this time. */
 bool mongo_settle(Store *store, int64_t timeout_ms);
+
+bool mongo_is_interrupted(const MongoStore *store);
 
 /* ---- store_mongo_connection.c ---- */
 

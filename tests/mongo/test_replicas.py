@@ -13,7 +13,8 @@ from harness import Client, Stream, delay, flow_status_of, in_threads, new_id, s
 
 @pytest.fixture
 def replicas(make_replica):
-    pair = [make_replica(name).spawn() for name in ("one", "two")]
+    # What is published late is not to be taken for what is published again.
+    pair = [make_replica(name, COMMAND_RESEND_SECONDS="600").spawn() for name in ("one", "two")]
     for replica in pair:
         replica.start_waiting()
     yield pair
