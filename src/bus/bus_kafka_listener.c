@@ -7,6 +7,7 @@
 #include "base/json.h"
 
 #define POLL_SLICE_MS 1000
+#define END_LIMIT_MS 500      /* of the 5 s that bus_close() has */
 #define UPDATE_MAX_BYTES 1024 /* a doorbell is about 70; anything much larger is none */
 
 static const KafkaProperty PROPERTIES[] = {
@@ -109,14 +110,16 @@ KafkaListener *kafka_listener_open(KafkaBus *bus, GError **error)
     return listener;
 }
 
-void kafka_listener_close(KafkaListener *listener)
+bool kafka_listener_close(KafkaListener *listener)
 {
     if (listener == NULL)
-        return;
+        return true;
     for (int32_t i = 0; i < listener->n_started; i++)
         rd_kafka_consume_stop(listener->topic, i);
     rd_kafka_queue_destroy(listener->queue);
     rd_kafka_topic_destroy(listener->topic);
-    rd_kafka_destroy(listener->client);
+    if (!kafka_client_end(listener->client, END_LIMIT_MS))
+        return false;
     g_free(listener);
+    return true;
 }
