@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define LETTERS_LIMIT_MS 3000 /* a commit waits this long for dead letters */
-#define LEAVE_LIMIT_MS 2500   /* of the 5 s that bus_close() has */
+#define LEAVE_LIMIT_MS 2000   /* of the 5 s that bus_close() has */
 
 bool kafka_bus_is_shut_down(const KafkaBus *bus)
 {
@@ -200,8 +200,8 @@ static void leave_groups(KafkaBus *kafka)
 }
 
 /* Everything that has to wait begins first; then each is waited for. The watch goes last, since all the others tell it what
- * they met. The library cannot be made to end a consumer that is stuck, so that one stays, with what its threads may still
- * touch, until the process ends: nobody closes a bus and lives on. */
+ * they met. A client that the library cannot end stays, with all that its threads may still touch, until the process ends:
+ * nobody closes a bus and lives on. */
 static void kafka_close(Bus *bus)
 {
     KafkaBus *kafka = (KafkaBus *)bus;
@@ -210,18 +210,16 @@ static void kafka_close(Bus *bus)
     kafka_producer_stop(kafka->engine_producer);
     kafka_watch_stop(kafka->watch);
     leave_groups(kafka);
-    kafka_producer_close(kafka->service_producer);
-    kafka_producer_close(kafka->engine_producer);
+    bool is_all_gone = kafka_producer_close(kafka->service_producer);
+    is_all_gone = kafka_producer_close(kafka->engine_producer) && is_all_gone;
     kafka_watch_join(kafka->watch); /* it wakes the listener */
-    bool is_all_ended = kafka_listener_close(kafka->listener);
-    KafkaConsumer *consumers[] = {kafka->status_consumer, kafka->command_consumer};
-    for (size_t i = 0; i < G_N_ELEMENTS(consumers); i++) {
-        bool has_ended = kafka_consumer_can_be_freed(consumers[i]) && kafka_consumer_free(consumers[i]);
-        is_all_ended = is_all_ended && has_ended;
-    }
-    if (!is_all_ended)
+    is_all_gone = kafka_listener_close(kafka->listener) && is_all_gone;
+    is_all_gone = kafka_consumer_close(kafka->status_consumer) && is_all_gone;
+    is_all_gone = kafka_consumer_close(kafka->command_consumer) && is_all_gone;
+    is_all_gone = kafka_watch_end(kafka->watch) && is_all_gone;
+    if (!is_all_gone)
         return;
-    kafka_watch_close(kafka->watch);
+    kafka_watch_free(kafka->watch);
     kafka_settings_done(&kafka->settings);
     g_free(kafka);
 }

@@ -12,7 +12,7 @@
 #define CHECK_LIMIT_MS 1000  /* for the broker's word on what is committed */
 #define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
 #define LAG_MS 1000
-#define END_LIMIT_MS 1000 /* one that has left ends in milliseconds, or never */
+#define END_LIMIT_MS 800 /* of the 5 s that bus_close() has */
 
 /* A commit is preceded by a question to the broker, so not every batch makes one; what was not committed comes again. */
 #define STATUS_COMMIT_MS 500
@@ -486,12 +486,6 @@ static bool open_client(KafkaConsumer *consumer, KafkaGroup group, GError **erro
     return consumer->client != NULL;
 }
 
-static void consumer_free(KafkaConsumer *consumer)
-{
-    g_array_unref(consumer->partitions);
-    g_free(consumer);
-}
-
 KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup group, GError **error)
 {
     KafkaConsumer *consumer = g_new0(KafkaConsumer, 1);
@@ -502,7 +496,8 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
     if (!open_client(consumer, group, error)) {
-        consumer_free(consumer);
+        g_array_unref(consumer->partitions);
+        g_free(consumer);
         return NULL;
     }
     rd_kafka_poll_set_consumer(consumer->client);
@@ -537,26 +532,27 @@ bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms)
     return rd_kafka_consumer_closed(consumer->client);
 }
 
-/* Librdkafka 2.0 ends the process when a consumer is destroyed that was let into its group and had no assignment yet
- * (an assertion on its assignor's state; fixed in 2.3). */
-bool kafka_consumer_can_be_freed(KafkaConsumer *consumer)
+/* Librdkafka 2.0 aborts the process when a consumer is destroyed that was let into its group and had no assignment yet (an
+ * assertion on its assignor's state). */
+static bool would_abort(const KafkaConsumer *consumer)
 {
-    if (consumer == NULL || consumer->was_assigned)
-        return kafka_consumer_has_left(consumer, 0);
     char *member = rd_kafka_memberid(consumer->client);
-    bool was_let_in = member != NULL && member[0] != '\0';
+    bool was_let_in = (member != NULL && member[0] != '\0') || kafka_watch_was_up(consumer->bus->watch);
     rd_kafka_mem_free(consumer->client, member);
-    return !was_let_in && !kafka_watch_was_up(consumer->bus->watch) && kafka_consumer_has_left(consumer, 0);
+    return was_let_in && !consumer->was_assigned;
 }
 
-bool kafka_consumer_free(KafkaConsumer *consumer)
+bool kafka_consumer_close(KafkaConsumer *consumer)
 {
     if (consumer == NULL)
         return true;
+    if (!kafka_consumer_has_left(consumer, 0) || would_abort(consumer))
+        return false;
     rd_kafka_queue_destroy(consumer->messages);
     rd_kafka_queue_destroy(consumer->events);
     if (!kafka_client_end(consumer->client, END_LIMIT_MS))
         return false;
-    consumer_free(consumer);
+    g_array_unref(consumer->partitions);
+    g_free(consumer);
     return true;
 }

@@ -43,14 +43,17 @@ typedef struct {
 MUST_CHECK bool kafka_settings_init(KafkaSettings *settings, const KafkaOptions *options, GError **error);
 void kafka_settings_done(KafkaSettings *settings);
 
+/* ---- bus_kafka_client.c ---- */
+
 /* What every client has, then `properties` (ended by a NULL key), then the user's options. The caller adds callbacks.
  * `client` is what they and librdkafka's own messages are about; its first member is the KafkaBus. */
 rd_kafka_conf_t *kafka_conf_new(KafkaBus *bus, const KafkaProperty *properties, void *client);
 /* Takes conf. INVALID when the library refuses the user's options as a whole. */
-/* Destroys a consumer that has left its group, whose messages and queues are gone. False: the library is stuck with it (2.0 loses
- * count of a partition whose topic was deleted, and waits for it for ever); its threads stay, with what they may touch. */
-MUST_CHECK bool kafka_client_end(rd_kafka_t *client, int64_t limit_ms);
 MUST_CHECK rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_kafka_conf_t *conf, GError **error);
+/* Takes the client; every topic and queue of it was destroyed before. False: it was not gone within timeout_ms, since the
+ * library can wait for itself for ever (2.0 does for a consumer of a topic that was deleted): its threads stay until the
+ * process ends, and what its callbacks touch must stay as well. */
+MUST_CHECK bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms);
 
 /* ---- bus_kafka_topics.c ---- */
 
@@ -61,7 +64,8 @@ MUST_CHECK bool kafka_watch_open(KafkaBus *bus, const KafkaOptions *options, GEr
 MUST_CHECK bool kafka_watch_start(KafkaWatch *watch, GError **error); /* once everything else is open */
 void kafka_watch_stop(KafkaWatch *watch);                             /* begins the end */
 void kafka_watch_join(KafkaWatch *watch); /* waits for it; the watch can still be told things */
-void kafka_watch_close(KafkaWatch *watch);
+bool kafka_watch_end(KafkaWatch *watch);  /* false: see kafka_client_end(); it stays */
+void kafka_watch_free(KafkaWatch *watch); /* once all have ended */
 /* Any thread, never blocks: something seems to be missing or down, look soon. */
 void kafka_watch_ring(KafkaWatch *watch);
 int32_t kafka_watch_n_partitions(const KafkaWatch *watch, KafkaTopic topic); /* any thread; -1: not known now */
@@ -114,14 +118,15 @@ struct KafkaProducer {
     size_t n_updates;                   /* guarded by mu; in flight */
     bool is_shut_down;                  /* guarded by mu: nothing new is taken */
     bool is_closing;                    /* guarded by mu: the thread is to end */
+    bool is_stuck;                      /* of the thread: a client could not be ended */
     Bell renew_bell;                    /* waited on while there is no client */
 };
 
 MUST_CHECK KafkaProducer *kafka_producer_open(KafkaBus *bus, bool is_service_side, GError **error);
 void kafka_producer_shutdown(KafkaProducer *producer); /* any thread */
 void kafka_producer_stop(KafkaProducer *producer);     /* begins the end; kafka_producer_close() waits for it */
-void kafka_producer_close(KafkaProducer *producer);
-void kafka_producer_wake(KafkaProducer *producer); /* with its mu held: its thread looks around at once */
+bool kafka_producer_close(KafkaProducer *producer);    /* false: see kafka_client_end(); it stays */
+void kafka_producer_wake(KafkaProducer *producer);     /* with its mu held: its thread looks around at once */
 
 MUST_CHECK bool kafka_producer_publish_commands(KafkaProducer *producer, BusMessage *const *messages, size_t n_messages,
                                                 BusResult *ret_results, GError **error);
@@ -163,8 +168,7 @@ void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *part
 /* Nobody may be inside a call any more. NULL is fine. */
 void kafka_consumer_leave(KafkaConsumer *consumer);                        /* begins to leave the group */
 bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms); /* waits for progress */
-bool kafka_consumer_can_be_freed(KafkaConsumer *consumer);
-MUST_CHECK bool kafka_consumer_free(KafkaConsumer *consumer); /* false: it is stuck and stays, see kafka_client_end() */
+bool kafka_consumer_close(KafkaConsumer *consumer);                        /* false: see kafka_client_end(); it stays */
 /* Any thread. */
 int32_t kafka_consumer_n_partitions(const KafkaConsumer *consumer);
 int64_t kafka_consumer_lag(const KafkaConsumer *consumer);
@@ -179,7 +183,7 @@ MUST_CHECK KafkaListener *kafka_listener_open(KafkaBus *bus, GError **error);
 void kafka_listener_wake(KafkaListener *listener); /* any thread */
 MUST_CHECK bool kafka_listener_poll(KafkaListener *listener, BusUpdate *ret_updates, size_t max, int64_t timeout_ms,
                                     size_t *ret_n, GError **error);
-MUST_CHECK bool kafka_listener_close(KafkaListener *listener); /* the same */
+bool kafka_listener_close(KafkaListener *listener); /* false: see kafka_client_end(); it stays */
 
 /* ---- bus_kafka.c ---- */
 

@@ -6,8 +6,8 @@
 
 #include "base/json.h"
 
-#define END_LIMIT_MS 1000 /* as a consumer's */
 #define POLL_SLICE_MS 1000
+#define END_LIMIT_MS 500      /* of the 5 s that bus_close() has */
 #define UPDATE_MAX_BYTES 1024 /* a doorbell is about 70; anything much larger is none */
 
 static const KafkaProperty PROPERTIES[] = {

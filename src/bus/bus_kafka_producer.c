@@ -10,6 +10,7 @@
 
 #define POLL_MS 1000
 #define POLL_TO_RESEND_MS 50   /* while something waits to be sent again */
+#define END_LIMIT_MS 1000      /* of the 5 s that bus_close() has */
 #define PURGE_LIMIT_MS 1000    /* for the reports of what was purged: they need no broker */
 #define COMMAND_TIMEOUT "5000" /* takeover of commands by another replica (10 s) must come after it */
 #define UPDATE_TIMEOUT "2000"  /* listeners poll slowly anyway */
@@ -30,6 +31,7 @@ static const KafkaProperty COMMON[] = {
     {"batch.size", "262144"},
     {"partitioner", "murmur2_random"},          /* as Java's clients */
     {"message.max.bytes", "5242880"},           /* a dead letter and its overhead */
+    {"message.copy.max.bytes", "5242880"},      /* no request refers to texts of ours once a report came */
     {"queue.buffering.max.messages", "200000"}, /* above all bounds of ours together */
     {NULL, NULL},
 };
@@ -188,7 +190,7 @@ static void close_client(KafkaProducer *producer)
     for (int i = 0; i < N_TOPICS; i++)
         if (producer->topics[i] != NULL)
             rd_kafka_topic_destroy(g_steal_pointer(&producer->topics[i]));
-    rd_kafka_destroy(client);
+    producer->is_stuck |= !kafka_client_end(client, END_LIMIT_MS);
     settle_leftovers(producer);
 }
 
@@ -282,7 +284,7 @@ KafkaProducer *kafka_producer_open(KafkaBus *bus, bool is_service_side, GError *
     }
     if (producer->thread == NULL) {
         close_client(producer);
-        kafka_producer_close(producer);
+        (void)kafka_producer_close(producer);
         return NULL;
     }
     return producer;
@@ -307,17 +309,20 @@ void kafka_producer_stop(KafkaProducer *producer)
     kafka_producer_wake(producer);
 }
 
-void kafka_producer_close(KafkaProducer *producer)
+bool kafka_producer_close(KafkaProducer *producer)
 {
     if (producer == NULL)
-        return;
+        return true;
     kafka_producer_stop(producer);
     thread_join(producer->thread);
+    if (producer->is_stuck)
+        return false;
     kafka_outbox_done(&producer->outbox);
     g_ptr_array_unref(producer->batches);
     bell_done(&producer->renew_bell);
     mutex_done(&producer->mu);
     g_free(producer);
+    return true;
 }
 
 /* ---- commands ---- */

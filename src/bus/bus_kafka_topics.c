@@ -10,6 +10,7 @@
 #define LOOK_LIMIT_MS 2000 /* for an answer */
 #define LOOK_PAUSE_MS 100  /* however often somebody rings */
 #define CREATE_LIMIT_MS 3000
+#define END_LIMIT_MS 500             /* of the 5 s that bus_close() has */
 #define CREATE_PAUSE_MS 2000         /* a broker that refuses is not asked again at once */
 #define UPDATES_KEPT_MS "3600000"    /* a doorbell of an hour ago means nothing */
 #define TWO_MESSAGES_BYTES "2097152" /* the largest message of ours with what the wire adds */
@@ -19,6 +20,7 @@ struct KafkaWatch {
     rd_kafka_t *client;
     rd_kafka_topic_t *topics[N_TOPICS]; /* those in use; NULL: not */
     Thread *thread;
+    bool is_stopping;               /* atomic */
     Bell bell;                      /* closed: the thread is to end */
     int32_t n_partitions[N_TOPICS]; /* atomic */
     int64_t looked_at, created_at;  /* of the thread; monotonic ms */
@@ -152,7 +154,18 @@ static bool read_created(KafkaWatch *watch, rd_kafka_event_t *event)
     return are_settings_refused;
 }
 
-/* Blocks for CREATE_LIMIT_MS at most. */
+/* NULL: not in time, or the watch is to end. */
+static rd_kafka_event_t *wait_for_created(KafkaWatch *watch, rd_kafka_queue_t *queue)
+{
+    enum { SLICE_MS = 100 };
+    int64_t deadline = clock_monotonic_ms(watch->bus->clock) + CREATE_LIMIT_MS + SLICE_MS;
+    rd_kafka_event_t *event = NULL;
+    while (event == NULL && clock_monotonic_ms(watch->bus->clock) < deadline &&
+           !__atomic_load_n(&watch->is_stopping, __ATOMIC_ACQUIRE))
+        event = rd_kafka_queue_poll(queue, SLICE_MS);
+    return event;
+}
+
 static bool create(KafkaWatch *watch, const bool *is_missing, bool is_plain)
 {
     g_autoptr(GPtrArray) topics = g_ptr_array_new_with_free_func((GDestroyNotify)rd_kafka_NewTopic_destroy);
@@ -163,7 +176,7 @@ static bool create(KafkaWatch *watch, const bool *is_missing, bool is_plain)
     rd_kafka_AdminOptions_set_request_timeout(options, CREATE_LIMIT_MS, NULL, 0);
     rd_kafka_queue_t *queue = rd_kafka_queue_new(watch->client);
     rd_kafka_CreateTopics(watch->client, (rd_kafka_NewTopic_t **)topics->pdata, topics->len, options, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, CREATE_LIMIT_MS + 500);
+    rd_kafka_event_t *event = wait_for_created(watch, queue);
     bool are_settings_refused = false;
     if (event != NULL && rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
         kafka_watch_note_error(watch, rd_kafka_event_error_string(event));
@@ -278,7 +291,7 @@ bool kafka_watch_open(KafkaBus *bus, const KafkaOptions *options, GError **error
     bus->watch = watch; /* its client's threads may have something to say from the first moment */
     if (!open_client(watch, error)) {
         bus->watch = NULL;
-        kafka_watch_close(watch);
+        kafka_watch_free(watch);
         return false;
     }
     for (int i = 0; i < N_TOPICS; i++)
@@ -295,8 +308,10 @@ bool kafka_watch_start(KafkaWatch *watch, GError **error)
 
 void kafka_watch_stop(KafkaWatch *watch)
 {
-    if (watch != NULL)
-        bell_close(&watch->bell);
+    if (watch == NULL)
+        return;
+    __atomic_store_n(&watch->is_stopping, true, __ATOMIC_RELEASE);
+    bell_close(&watch->bell);
 }
 
 void kafka_watch_join(KafkaWatch *watch)
@@ -307,16 +322,21 @@ void kafka_watch_join(KafkaWatch *watch)
     thread_join(g_steal_pointer(&watch->thread));
 }
 
-void kafka_watch_close(KafkaWatch *watch)
+bool kafka_watch_end(KafkaWatch *watch)
 {
     if (watch == NULL)
-        return;
+        return true;
     kafka_watch_join(watch);
     for (int i = 0; i < N_TOPICS; i++)
         if (watch->topics[i] != NULL)
             rd_kafka_topic_destroy(watch->topics[i]);
-    if (watch->client != NULL)
-        rd_kafka_destroy(watch->client);
+    return watch->client == NULL || kafka_client_end(g_steal_pointer(&watch->client), END_LIMIT_MS);
+}
+
+void kafka_watch_free(KafkaWatch *watch)
+{
+    if (watch == NULL)
+        return;
     bell_done(&watch->bell);
     mutex_done(&watch->mu);
     g_free(watch);

@@ -123,6 +123,12 @@ void kafka_broker_set_up(KafkaBroker *broker, bool is_up)
     assert_int_equal(error, RD_KAFKA_RESP_ERR_NO_ERROR);
 }
 
+void kafka_broker_set_delay(KafkaBroker *broker, int delay_ms)
+{
+    assert_non_null(broker->mock);
+    assert_int_equal(rd_kafka_mock_broker_set_rtt(broker->mock, -1, delay_ms), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
 void kafka_broker_fail_produce(KafkaBroker *broker, rd_kafka_resp_err_t error, size_t n_times)
 {
     enum { API_PRODUCE = 0 };

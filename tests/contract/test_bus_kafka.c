@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/thread.h"
+#include "bus/bus_kafka_internal.h"
 #include "kafka_broker.h"
 
 #define DEADLINE_MS 20000
@@ -237,6 +238,20 @@ static void test_closes_while_the_broker_is_down(void **state G_GNUC_UNUSED)
     close_in_time(bus);
 }
 
+/* It hangs with requests under way: a commit, and what closing asks of it. */
+static void test_closes_while_the_broker_hangs(void **state G_GNUC_UNUSED)
+{
+    Bus *bus = kafka_broker_open(broker);
+    publish_status(bus, "run", "0");
+    bus_message_free(next_status(bus));
+    kafka_broker_set_delay(broker, 60 * 1000);
+    publish_status(bus, "run", "1");
+    assert_true(bus_commit_statuses(bus, NULL));
+    g_autoptr(BusMessage) message = message_new("k", "v");
+    assert_true(bus_dead_letter(bus, message, "why", NULL));
+    close_in_time(bus);
+}
+
 static void test_closes_during_a_rebalance(void **state G_GNUC_UNUSED)
 {
     g_autoptr(Bus) first = kafka_broker_open(broker);
@@ -309,6 +324,31 @@ static void test_a_broken_producer_is_replaced(void **state G_GNUC_UNUSED)
 }
 
 /* ---- dead letters ---- */
+
+static void test_a_letter_keeps_what_fits(void **state G_GNUC_UNUSED)
+{
+    enum { MANY = 300, HEADER_BYTES = 10 * 1000 };
+    g_autofree char *value = g_strnfill(900 * 1000, 'v');
+    g_autofree char *text = g_strnfill(HEADER_BYTES, 'h');
+    g_autofree char *reason = g_strnfill(20 * 1000, 'r');
+    g_autoptr(BusMessage) message = message_new("key", value);
+    message->n_headers = MANY;
+    message->headers = g_new0(BusHeader, MANY);
+    for (int i = 0; i < MANY; i++)
+        message->headers[i] = (BusHeader){g_strdup_printf("header %d", i), g_strdup(text), HEADER_BYTES};
+    g_autoptr(BusMessage) letter = kafka_letter_new(message, reason);
+    assert_true(kafka_message_weight(letter) > 3 * 1000 * 1000);
+    for (size_t max_bytes = 1000 * 1000; max_bytes >= 10 * 1000; max_bytes /= 10) {
+        kafka_letter_cut(letter, max_bytes);
+        assert_in_range(kafka_message_weight(letter), max_bytes / 2, max_bytes);
+        assert_string_equal(letter->key, "key");
+        assert_true(find_header(letter, "dlq.reason")->value_size >= 1000);
+        assert_header(letter, "dlq.truncated", "true");
+        assert_string_equal(letter->headers[letter->n_headers - 1].name, "dlq.truncated");
+    }
+    assert_true(letter->value_size > 0);
+    assert_null(find_header(letter, "header 299"));
+}
 
 static void test_a_letter_is_cut_to_what_the_broker_takes(void **state G_GNUC_UNUSED)
 {
@@ -731,12 +771,14 @@ static int run_on_mock(void)
         MOCK(test_comes_up_without_a_broker),
         MOCK(test_shutdown_ends_a_publish_at_once),
         MOCK(test_refused_commands_are_told_from_those_to_repeat),
+        MOCK(test_a_letter_keeps_what_fits),
         MOCK(test_a_letter_is_cut_to_what_the_broker_takes),
         MOCK(test_a_letter_is_the_original_and_says_why),
         MOCK(test_letters_are_bounded),
         MOCK(test_a_broken_producer_is_replaced),
         MOCK(test_the_broker_goes_and_comes_back),
         MOCK(test_closes_while_the_broker_is_down),
+        MOCK(test_closes_while_the_broker_hangs),
         MOCK(test_doorbells_cross_replicas),
     };
     return cmocka_run_group_tests_name("kafka-mock", tests, NULL, NULL);
