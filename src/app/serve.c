@@ -65,12 +65,18 @@ static bool start_engine(App *app, const Config *config, GError **error)
     return app->engine != NULL;
 }
 
+static const unsigned char *cursor_secret(void *store)
+{
+    return store_secret(store);
+}
+
 static bool start_http(App *app, const Config *config, const char *version, GError **error)
 {
     ApiOptions api_options = {
         .auth_mode = config->is_gateway ? AUTH_GATEWAY : AUTH_NONE,
         .gateway_secret = config->gateway_secret,
-        .cursor_secret = store_secret(app->store),
+        .cursor_secret = cursor_secret,
+        .cursor_secret_arg = app->store,
         .n_loops = (size_t)config->http_loops,
         .version = version,
     };
@@ -181,6 +187,10 @@ static void print_welcome(const App *app, const Config *config)
     fflush(stdout);
     if (config->is_gateway && config->gateway_secret == NULL)
         log_event(LOG_WARNING, "GATEWAY_SECRET is not set: whoever reaches the port may be any user", NULL);
+    if (config->mongo_uri != NULL && config->kafka_broker == NULL)
+        log_event(LOG_WARNING,
+                  "MongoDB without Kafka: no other service may use this database, its engine would be given every run",
+                  NULL);
     log_event(LOG_INFO, "ready", "address", base, "data", place, "broker", config->kafka_broker, NULL);
 }
 

@@ -44,7 +44,8 @@ Api *api_new(const ApiOptions *options, Service *service, Hub *hub, const Clock 
     api->auth_mode = options->auth_mode;
     api->gateway_secret = g_strdup(options->gateway_secret);
     api->local_user = options->local_user;
-    memcpy(api->cursor_secret, options->cursor_secret, API_SECRET_SIZE);
+    api->cursor_secret = options->cursor_secret;
+    api->cursor_secret_arg = options->cursor_secret_arg;
     api->version = g_strdup(options->version);
     api->started_at = clock_wall_ms(clock);
     api->service = service;

@@ -26,7 +26,8 @@ struct Api {
     AuthMode auth_mode;
     char *gateway_secret;
     Id local_user;
-    unsigned char cursor_secret[API_SECRET_SIZE];
+    const unsigned char *(*cursor_secret)(void *arg);
+    void *cursor_secret_arg;
     char *version;
     int64_t started_at;
     Service *service;
