@@ -135,19 +135,17 @@ static void check_engine(Config *config, GString *faults)
         add_fault(faults, "ENGINE=%s: expected on or off", config->engine);
 }
 
-/* host, host:port, [v6]:port, each with a protocol in front at will. */
+/* host:port, or [v6 address]:port. */
 static bool is_broker(const char *text)
 {
-    const char *protocol = strstr(text, "://");
-    const char *host = protocol != NULL ? protocol + strlen("://") : text;
-    const char *colon = strrchr(host, ':'), *bracket = strrchr(host, ']');
-    if (*host == '\0' || *host == ':' || strpbrk(host, " \t/") != NULL)
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || colon == text || strchr(text, '/') != NULL || strpbrk(text, " \t") != NULL)
         return false;
-    if (colon == NULL || (bracket != NULL && colon < bracket))
-        return true;
+    bool is_v6 = text[0] == '[' && colon[-1] == ']';
     char *end;
-    gint64 port = g_ascii_strtoll(colon + 1, &end, 10);
-    return g_ascii_isdigit(colon[1]) && *end == '\0' && port >= 1 && port <= 65535;
+    guint64 port = g_ascii_strtoull(colon + 1, &end, 10);
+    return (is_v6 || memchr(text, ':', (size_t)(colon - text)) == NULL) && g_ascii_isdigit(colon[1]) && *end == '\0' &&
+           port >= 1 && port <= 65535;
 }
 
 static void check_kafka(const Config *config, ConfigUse use, GString *faults)
@@ -161,7 +159,7 @@ static void check_kafka(const Config *config, ConfigUse use, GString *faults)
     }
     g_auto(GStrv) brokers = g_strsplit(config->kafka_broker, ",", -1);
     for (size_t i = 0; brokers[i] != NULL; i++) {
-        if (!is_broker(brokers[i])) {
+        if (!is_broker(g_strstrip(brokers[i]))) {
             add_fault(faults, "KAFKA_BROKER=%s: expected host:port, or several with commas between them",
                       config->kafka_broker);
             return;

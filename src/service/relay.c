@@ -155,7 +155,8 @@ static void settle_batch(Relay *relay, const BusResult *results, const GError *e
 
 static void note_bus(Relay *relay, bool is_up, const GError *error)
 {
-    if (atomic_exchange(&relay->service->is_bus_up, is_up) && !is_up)
+    bool is_ending = !atomic_load(&relay->service->is_accepting); /* then the bus ends with us */
+    if (atomic_exchange(&relay->service->is_bus_up, is_up) && !is_up && !is_ending)
         log_error(LOG_ERROR, "the bus takes no commands; they wait in the outbox", error, NULL);
 }
 
