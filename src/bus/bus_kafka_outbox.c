@@ -111,10 +111,13 @@ void kafka_outbox_settle(KafkaOutbox *outbox, KeptMessage *kept, rd_kafka_resp_e
         drop(outbox, kept);
         return;
     }
+    KafkaWatch *watch = outbox->producer->bus->watch;
     if (is_too_large(result))
         shorten(outbox, kept);
+    else if (result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        kafka_watch_set_problem(watch, outbox->topic, rd_kafka_err2str(result));
     else
-        kafka_watch_ring(outbox->producer->bus->watch); /* a topic may be missing, or not ours to write */
+        kafka_watch_ring(watch); /* the topic may be missing */
     resend_later(outbox);
 }
 
