@@ -58,6 +58,8 @@ struct KafkaConsumer {
     GArray *partitions;         /* of Partition; grows to the topic's number of partitions */
     bool is_topic_gone;         /* said the broker, and nothing came since */
     bool was_assigned;          /* something, ever */
+    bool has_problem;           /* the watch was told that the topic cannot be read */
+    guint found_last;           /* index of the partition asked for last: messages come in runs */
     int64_t commit_pause_ms;
     int64_t commit_at, check_at, lag_at; /* monotonic ms */
     int32_t n_owned;                     /* atomic */
@@ -68,14 +70,17 @@ struct KafkaConsumer {
 
 static Partition *find_partition(KafkaConsumer *consumer, int32_t id)
 {
-    for (guint i = 0; i < consumer->partitions->len; i++) {
-        Partition *partition = &g_array_index(consumer->partitions, Partition, i);
-        if (partition->id == id)
-            return partition;
-    }
+    GArray *partitions = consumer->partitions;
+    if (consumer->found_last < partitions->len && g_array_index(partitions, Partition, consumer->found_last).id == id)
+        return &g_array_index(partitions, Partition, consumer->found_last);
+    guint i = 0;
+    while (i < partitions->len && g_array_index(partitions, Partition, i).id != id)
+        i++;
     Partition fresh = {.id = id};
-    g_array_append_val(consumer->partitions, fresh);
-    return &g_array_index(consumer->partitions, Partition, consumer->partitions->len - 1);
+    if (i == partitions->len)
+        g_array_append_val(partitions, fresh);
+    consumer->found_last = i;
+    return &g_array_index(partitions, Partition, i);
 }
 
 static void forget_positions(Partition *partition)
@@ -313,7 +318,8 @@ static void on_consumer_error(KafkaConsumer *consumer, const rd_kafka_message_t 
         break;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-        kafka_watch_set_problem(consumer->bus->watch, consumer->topic, rd_kafka_err2str(message->err));
+        consumer->has_problem = true;
+        kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, rd_kafka_err2str(message->err));
         break;
     default: /* the library goes on by itself */
         kafka_watch_note_error(consumer->bus->watch, rd_kafka_message_errstr(message));
@@ -381,6 +387,9 @@ static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *m
         return NULL;
     }
     consumer->is_topic_gone = false;
+    if (consumer->has_problem)
+        kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, NULL);
+    consumer->has_problem = false;
     partition->polled = message->offset + 1;
     return kafka_message_take(message);
 }

@@ -71,8 +71,10 @@ void kafka_watch_ring(KafkaWatch *watch);
 int32_t kafka_watch_n_partitions(const KafkaWatch *watch, KafkaTopic topic); /* any thread; -1: not known now */
 /* Any thread. What the library last complained of, shown while no broker answers. */
 void kafka_watch_note_error(KafkaWatch *watch, const char *text);
-/* Any thread. Why a topic cannot be used though a broker answers; NULL: it can. */
+/* Any thread. Why a topic cannot be used though a broker answers. The watch forgets it when it sees the topic well. */
 void kafka_watch_set_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
+/* The consumer's thread. Why it cannot be read; until it can: NULL. */
+void kafka_watch_set_readers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
 bool kafka_watch_was_up(KafkaWatch *watch); /* any thread: a broker has ever answered */
 bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE]); /* any thread */
 

@@ -126,13 +126,17 @@ void kafka_outbox_settle(KafkaOutbox *outbox, KeptMessage *kept, rd_kafka_resp_e
         drop(outbox, kept);
         return;
     }
+    KafkaWatch *watch = outbox->producer->bus->watch;
     if (is_too_large(result)) {
         shorten(outbox, kept);
     } else if (is_forbidden(result) && outbox->topic == TOPIC_DEAD_LETTERS) {
         give_up_letter(outbox, kept);
         return;
-    } else
-        kafka_watch_ring(outbox->producer->bus->watch); /* a topic may be missing, or not ours to write */
+    } else if (is_forbidden(result)) {
+        kafka_watch_set_problem(watch, outbox->topic, rd_kafka_err2str(result));
+    } else {
+        kafka_watch_ring(watch); /* the topic may be missing */
+    }
     resend_later(outbox);
 }
 

@@ -25,10 +25,11 @@ struct KafkaWatch {
     int32_t n_partitions[N_TOPICS]; /* atomic */
     int64_t looked_at, created_at;  /* of the thread; monotonic ms */
     Mutex mu;
-    bool is_up;                               /* guarded by mu: a broker answered last time */
-    bool was_up;                              /* guarded by mu: one ever did */
-    char last_error[ERROR_TEXT_SIZE];         /* guarded by mu */
-    char problems[N_TOPICS][ERROR_TEXT_SIZE]; /* guarded by mu; "": none */
+    bool is_up;                                       /* guarded by mu: a broker answered last time */
+    bool was_up;                                      /* guarded by mu: one ever did */
+    char last_error[ERROR_TEXT_SIZE];                 /* guarded by mu */
+    char readers_problems[N_TOPICS][ERROR_TEXT_SIZE]; /* guarded by mu; "": none */
+    char problems[N_TOPICS][ERROR_TEXT_SIZE];         /* guarded by mu; "": none */
 };
 
 /* The doorbells are made only where several replicas use them; an engine alone needs no dead letters. */
@@ -64,14 +65,23 @@ void kafka_watch_note_error(KafkaWatch *watch, const char *text)
     g_strlcpy(watch->last_error, text, sizeof watch->last_error);
 }
 
-void kafka_watch_set_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem)
+static void set_problem(KafkaWatch *watch, char ret_text[ERROR_TEXT_SIZE], KafkaTopic topic, const char *problem)
 {
     MUTEX_SCOPE(&watch->mu);
-    char *own = watch->problems[topic];
     if (problem == NULL)
-        own[0] = '\0';
+        ret_text[0] = '\0';
     else
-        g_snprintf(own, ERROR_TEXT_SIZE, "topic %s: %s", watch->bus->settings.topics[topic], problem);
+        g_snprintf(ret_text, ERROR_TEXT_SIZE, "topic %s: %s", watch->bus->settings.topics[topic], problem);
+}
+
+void kafka_watch_set_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem)
+{
+    set_problem(watch, watch->problems[topic], topic, problem);
+}
+
+void kafka_watch_set_readers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem)
+{
+    set_problem(watch, watch->readers_problems[topic], topic, problem);
 }
 
 bool kafka_watch_was_up(KafkaWatch *watch)
@@ -95,12 +105,11 @@ bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE])
                    watch->last_error);
         return false;
     }
-    for (int i = 0; i < N_TOPICS; i++)
-        if (watch->problems[i][0] != '\0') {
-            g_strlcpy(ret_reason, watch->problems[i], ERROR_TEXT_SIZE);
-            return false;
-        }
-    return true;
+    for (int i = 0; i < N_TOPICS && ret_reason[0] == '\0'; i++) {
+        const char *problem = watch->problems[i][0] != '\0' ? watch->problems[i] : watch->readers_problems[i];
+        g_strlcpy(ret_reason, problem, ERROR_TEXT_SIZE);
+    }
+    return ret_reason[0] == '\0';
 }
 
 /* ---- making topics ---- */
