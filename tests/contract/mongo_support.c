@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static GPtrArray *data_dirs; /* of databases that were opened */
 
@@ -13,7 +14,10 @@ const char *mongo_test_uri(void)
         fprintf(stderr, "FLOWOPS_TEST_MONGO names no server: tools/servers starts one\n");
         exit(1);
     }
-    return uri;
+    static char *whole;
+    if (whole == NULL)
+        whole = g_strconcat(strstr(uri, "://") == NULL ? "mongodb://" : "", uri, NULL);
+    return whole;
 }
 
 char *mongo_database_of(const char *data_dir)

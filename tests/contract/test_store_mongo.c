@@ -1,4 +1,4 @@
-/* The store contract on the MongoDB store, on the server that FLOWOPS_TEST_MONGO (a URI) names. Each test has a database
+/* The store contract on the MongoDB store, on the server that FLOWOPS_TEST_MONGO (host:port, or a URI) names. Each test has a database
  * of its own, which is gone when the next one begins. */
 #include "store_contract.h"
 

@@ -32,6 +32,7 @@ def snapshot_of(folder):
 # ---- starting ----
 
 
+@pytest.mark.sqlite
 def test_the_welcome_names_the_address_the_data_and_a_first_call(make_server):
     server = make_server(LOG_FORMAT="text").start()
     log = server.log()

@@ -13,6 +13,8 @@ from harness import (
     BINARY, Client, delay, environment, error_of, in_threads, new_id, step, wait_until,
 )
 
+pytestmark = pytest.mark.sqlite  # it looks into the file, and damages it
+
 DAY_MS = 24 * 3600 * 1000
 
 
