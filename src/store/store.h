@@ -27,8 +27,11 @@ MUST_CHECK Store *store_open_sqlite(const char *data_dir, const Clock *clock, GE
 MUST_CHECK Store *store_open_sqlite_readonly(const char *data_dir, GError **error);
 /* The MongoDB store: database `database` of the servers in `uri`. Opens whether or not a server answers; then reads and
  * writes are UNAVAILABLE until one does, and what must be there (indexes, the secret) is made when it is first needed.
- * INVALID: a malformed uri; the message has no secret of it. */
+ * INVALID: a malformed uri (the message has no secret of it); another version, or another program's documents. */
 MUST_CHECK Store *store_open_mongo(const char *uri, const char *database, const Clock *clock, GError **error);
+/* The same, of a store that is there: nothing is made, indexes neither. NOT_FOUND: the database is no store. UNAVAILABLE: no
+ * server answers. */
+MUST_CHECK Store *store_open_mongo_existing(const char *uri, const char *database, const Clock *clock, GError **error);
 /* True when other processes may write too: what a process knows may be behind, and is made sure of before a decision
  * that appends nothing. False: every change passes through this Store. */
 bool store_is_shared(const Store *store);

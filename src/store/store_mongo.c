@@ -80,6 +80,7 @@ Store *mongo_open(const char *uri, const char *database, const Clock *clock, con
     store->database = g_strdup(database);
     store->clock = clock;
     store->claims_atomic_replace = options->claims_atomic_replace;
+    store->must_exist = options->must_exist;
     store->timer = clock_new_system();
     mutex_init(&store->admission_mu);
     store->pool = mongo_pool_new(uri, store, options->counts_traffic, error);
@@ -90,14 +91,16 @@ Store *mongo_open(const char *uri, const char *database, const Clock *clock, con
     /* A server that is there is asked now, so that the secret is known from the start. One that is not is no reason not to
      * open; one whose database is not for this program is. */
     g_autoptr(GError) refused = NULL;
-    if (!mongo_admit(store, &refused) && refused->code == FLOWOPS_INVALID) {
+    if (!mongo_admit(store, &refused) && (options->must_exist || refused->code == FLOWOPS_INVALID)) {
         g_propagate_error(error, g_steal_pointer(&refused));
         mongo_store_close(&store->base);
         return NULL;
     }
     store->projector = projector_start(store, error);
-    store->setup = store->projector != NULL ? setup_start(store, error) : NULL;
-    if (store->setup == NULL) {
+    if (store->projector != NULL && !options->must_exist) {
+        store->setup = setup_start(store, error);
+    }
+    if (store->projector == NULL || (store->setup == NULL && !options->must_exist)) {
         mongo_store_close(&store->base);
         return NULL;
     }
@@ -107,6 +110,12 @@ Store *mongo_open(const char *uri, const char *database, const Clock *clock, con
 Store *store_open_mongo(const char *uri, const char *database, const Clock *clock, GError **error)
 {
     const MongoOptions options = {.counts_traffic = false};
+    return mongo_open(uri, database, clock, &options, error);
+}
+
+Store *store_open_mongo_existing(const char *uri, const char *database, const Clock *clock, GError **error)
+{
+    const MongoOptions options = {.must_exist = true};
     return mongo_open(uri, database, clock, &options, error);
 }
 

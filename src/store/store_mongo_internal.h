@@ -57,6 +57,7 @@ typedef struct {
     MongoTraffic traffic;
     bool is_interrupted; /* atomic */
     bool claims_atomic_replace;
+    bool must_exist; /* opened for what is in it: nothing is made */
 
     /* Nothing is read or written before the database is known to be of our version. */
     Mutex admission_mu;
@@ -68,10 +69,11 @@ typedef struct {
     GError *admission_error;                 /* guarded by admission_mu: of the last attempt */
 } MongoStore;
 
-/* What tests may ask for beyond store_open_mongo(). */
+/* What may be asked for beyond store_open_mongo(). */
 typedef struct {
     bool counts_traffic;
     bool claims_atomic_replace; /* as if the server had it */
+    bool must_exist;            /* store_open_mongo_existing() */
 } MongoOptions;
 MUST_CHECK Store *mongo_open(const char *uri, const char *database, const Clock *clock, const MongoOptions *options,
                              GError **error);
@@ -136,7 +138,7 @@ MUST_CHECK bool mongo_admit(MongoStore *store, GError **error);
 /* The thread that makes the indexes; it tries until it has them, then ends. */
 Setup *setup_start(MongoStore *store, GError **error);
 void setup_stop(Setup *setup); /* NULL is fine */
-/* False: why indexes are still missing, once an attempt has failed. */
+/* NULL is fine. False: why indexes are still missing, once an attempt has failed. */
 MUST_CHECK bool setup_check(Setup *setup, GError **error);
 
 /* ---- store_mongo_form.c: the forms of documents ---- */

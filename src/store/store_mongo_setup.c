@@ -83,6 +83,59 @@ static bool read_or_make_meta(const ClientLease *lease, const char *id, const bs
     return found == 1;
 }
 
+/* A database without our version that has flows or runs is another program's: the service that was here before kept its
+ * documents under the same names. Nothing is mixed with those. */
+static bool check_unused(const ClientLease *lease, GError **error)
+{
+    static const MongoCollection used[] = {COLLECTION_FLOWS, COLLECTION_RUNS};
+    bool is_used = false;
+    for (size_t i = 0; i < G_N_ELEMENTS(used) && !is_used; i++) {
+        g_auto(bson_t) filter = BSON_INITIALIZER;
+        g_auto(bson_t) opts = BSON_INITIALIZER;
+        bson_append_int64(&opts, "limit", -1, 1);
+        g_autoptr(mongoc_cursor_t) cursor = mongo_find(lease, used[i], &filter, &opts);
+        const bson_t *document;
+        int found = mongo_next(cursor, &document, "use the database", error);
+        if (found < 0) {
+            return false;
+        }
+        is_used = found == 1;
+    }
+    if (!is_used) {
+        return true;
+    }
+    bson_t schema; /* another process may have set it up since it was looked for */
+    int found = mongo_find_by_id(lease, COLLECTION_META, "schema", NULL, &schema, "use the database", error);
+    if (found == 1) {
+        bson_destroy(&schema);
+    } else if (found == 0) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
+                    "database %s has another program's flows and runs: give the store a database of its own, and take "
+                    "them over with `flowops copy --from-legacy`",
+                    lease->store->database);
+    }
+    return found == 1;
+}
+
+/* Before anything is made. */
+static bool check_database(const ClientLease *lease, GError **error)
+{
+    bson_t schema;
+    int found = mongo_find_by_id(lease, COLLECTION_META, "schema", NULL, &schema, "use the database", error);
+    if (found == 1) {
+        bson_destroy(&schema);
+    }
+    if (found != 0) {
+        return found == 1;
+    }
+    if (lease->store->must_exist) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND, "there is no store in database %s of MongoDB",
+                    lease->store->database);
+        return false;
+    }
+    return check_unused(lease, error);
+}
+
 static bool check_schema(const ClientLease *lease, GError **error)
 {
     g_auto(bson_t) made = BSON_INITIALIZER;
@@ -140,7 +193,8 @@ static bool find_secret(const ClientLease *lease, GError **error)
 static bool admit_now(MongoStore *store, GError **error)
 {
     CLIENT_LEASE(lease, store);
-    return find_kind(store, lease.client, error) && check_schema(&lease, error) && find_secret(&lease, error);
+    return find_kind(store, lease.client, error) && check_database(&lease, error) && check_schema(&lease, error) &&
+           find_secret(&lease, error);
 }
 
 /* While no server answers each attempt takes its time: whoever waited for another's shares what came of it. */
@@ -329,6 +383,9 @@ void setup_stop(Setup *setup)
 
 bool setup_check(Setup *setup, GError **error)
 {
+    if (setup == NULL) {
+        return true;
+    }
     MUTEX_SCOPE(&setup->mu);
     if (setup->error == NULL) {
         return true;

@@ -5,37 +5,97 @@
 
 /* ---- walks ---- */
 
+/* _ids of records that one command reads: those of many runs where each has a few. What a run has beyond is jumped over, so
+ * that no journal is read to its end for its id. */
+#define RECORD_IDS_AT_ONCE 1000
+#define RECORD_ID_LENGTH (ID_TEXT_SIZE + 12) /* of what record_id() makes */
+
 typedef struct {
     MongoCollection records, documents;
-    const char *key; /* of the records: whose they are */
 } MongoWalk;
 
-/* Ids in order, behind `after`; the caller's array of `limit`. Records are read in passing, several for each id: far fewer
- * answers than a find for each. */
-static bool read_ids(const ClientLease *lease, MongoCollection collection, const char *key, const char *from,
-                     size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
+/* Ids in the order of a collection's _ids: "<id>" of a document, or "<id>:<number>" of an id's records. */
+typedef struct {
+    const ClientLease *lease;
+    MongoCollection collection;
+    bool is_of_records;
+    char *after; /* owned; nothing up to this _id is wanted */
+    bool is_over;
+    Id *ids;
+    size_t n, limit;
+} IdWalk;
+
+/* An id's records are all behind "<id>:", and ';' follows ':'. */
+static void pass_over(IdWalk *walk, const char *id)
 {
+    g_free(walk->after);
+    walk->after = g_strconcat(id, walk->is_of_records && id[0] != '\0' ? ";" : "", NULL);
+}
+
+/* What has another form is nobody's id. */
+static bool take_id(IdWalk *walk, const char *text, size_t size)
+{
+    bool is_id =
+        walk->is_of_records ? size == RECORD_ID_LENGTH && text[ID_TEXT_SIZE - 1] == ':' : size == ID_TEXT_SIZE - 1;
+    Id id;
+    (void)g_strlcpy(id.text, text, sizeof id.text);
+    if (!is_id || !id_is_valid(id.text)) {
+        return false;
+    }
+    if (walk->n == 0 || strcmp(walk->ids[walk->n - 1].text, id.text) != 0) {
+        walk->ids[walk->n++] = id;
+    }
+    return true;
+}
+
+/* One command, which the index on _id answers alone; the next goes on behind the last id that it gave. */
+static bool walk_on(IdWalk *walk, GError **error)
+{
+    static const char *const names[] = {"_id"};
     g_auto(bson_t) filter = BSON_INITIALIZER;
     g_auto(bson_t) opts = BSON_INITIALIZER;
     bson_t range;
+    size_t n_wanted = walk->is_of_records ? RECORD_IDS_AT_ONCE : walk->limit - walk->n, n = 0;
     bson_append_document_begin(&filter, "_id", -1, &range);
-    append_text(&range, "$gt", from);
+    append_text(&range, "$gt", walk->after);
     bson_append_document_end(&filter, &range);
-    append_fields(&opts, &key, 1);
+    append_fields(&opts, names, G_N_ELEMENTS(names));
     append_sort(&opts, "_id", 1);
-    g_autoptr(mongoc_cursor_t) cursor = mongo_find(lease, collection, &filter, &opts);
+    bson_append_int64(&opts, "limit", -1, (int64_t)n_wanted);
+    g_autoptr(mongoc_cursor_t) cursor = mongo_find(walk->lease, walk->collection, &filter, &opts);
     const bson_t *document;
-    size_t n = 0;
-    int found = 0;
-    while (n < limit && (found = mongo_next(cursor, &document, "list all ids", error)) == 1) {
-        Id id;
-        member_id(document, key, &id);
-        if (id.text[0] != '\0' && (n == 0 || strcmp(ret_ids[n - 1].text, id.text) != 0)) {
-            ret_ids[n++] = id;
+    int found = 1;
+    while (walk->n < walk->limit && (found = mongo_next(cursor, &document, "list all ids", error)) == 1) {
+        size_t size = 0;
+        const char *text = member_text(document, "_id", &size);
+        n++;
+        if (text == NULL) { /* the range is of texts alone */
+            continue;
+        }
+        if (take_id(walk, text, size)) {
+            pass_over(walk, walk->ids[walk->n - 1].text);
+        } else {
+            g_free(walk->after);
+            walk->after = g_strdup(text);
         }
     }
-    *ret_n = n;
+    walk->is_over = found == 0 && n < n_wanted;
     return found >= 0;
+}
+
+static bool read_ids(const ClientLease *lease, MongoCollection collection, bool is_of_records, const char *after,
+                     size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
+{
+    IdWalk walk = {
+        .lease = lease, .collection = collection, .is_of_records = is_of_records, .ids = ret_ids, .limit = limit};
+    bool is_right = true;
+    pass_over(&walk, after);
+    while (is_right && !walk.is_over && walk.n < limit) {
+        is_right = walk_on(&walk, error);
+    }
+    g_free(walk.after);
+    *ret_n = walk.n;
+    return is_right;
 }
 
 /* Each id once, whichever of the two knows it. */
@@ -60,13 +120,11 @@ static bool walk(Store *base, const MongoWalk *what, const char *after, size_t l
     }
     (void)mongo_settle(base, MONGO_OWN_WRITES_MS);
     CLIENT_LEASE(lease, store);
-    /* Behind all records of `after`: theirs are "<id>:<number>", and ';' follows ':'. */
-    g_autofree char *behind = after[0] != '\0' ? g_strconcat(after, ";", NULL) : g_strdup("");
     g_autofree Id *recorded = g_new(Id, limit);
     g_autofree Id *documented = g_new(Id, limit);
     size_t n_recorded, n_documented;
-    if (!read_ids(&lease, what->records, what->key, behind, limit, recorded, &n_recorded, error) ||
-        !read_ids(&lease, what->documents, "_id", after, limit, documented, &n_documented, error)) {
+    if (!read_ids(&lease, what->records, true, after, limit, recorded, &n_recorded, error) ||
+        !read_ids(&lease, what->documents, false, after, limit, documented, &n_documented, error)) {
         return false;
     }
     *ret_n = merge_ids(recorded, n_recorded, documented, n_documented, limit, ret_ids);
@@ -75,13 +133,13 @@ static bool walk(Store *base, const MongoWalk *what, const char *after, size_t l
 
 bool mongo_list_run_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
 {
-    static const MongoWalk runs = {COLLECTION_RUN_EVENTS, COLLECTION_RUNS, "runId"};
+    static const MongoWalk runs = {COLLECTION_RUN_EVENTS, COLLECTION_RUNS};
     return walk(store, &runs, after, limit, ret_ids, ret_n, error);
 }
 
 bool mongo_list_flow_ids(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
 {
-    static const MongoWalk flows = {COLLECTION_FLOW_VERSIONS, COLLECTION_FLOWS, "flowId"};
+    static const MongoWalk flows = {COLLECTION_FLOW_VERSIONS, COLLECTION_FLOWS};
     return walk(store, &flows, after, limit, ret_ids, ret_n, error);
 }
 

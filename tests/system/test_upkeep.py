@@ -63,6 +63,7 @@ def ended(make_server):
 # ---- fsck ----
 
 
+@pytest.mark.sqlite
 def test_a_sound_store_is_proved_with_figures(ended):
     store, _ = ended
     report = fsck(store)
@@ -70,6 +71,7 @@ def test_a_sound_store_is_proved_with_figures(ended):
     assert " 0 faults" in report and re.search(r"[1-9]\d* runs/s, [1-9]\d* events/s", report)
 
 
+@pytest.mark.sqlite
 def test_the_configured_store_is_the_default(ended):
     store, _ = ended
     code, out, err = flowops("fsck", DATA_DIR=store)
@@ -77,6 +79,7 @@ def test_the_configured_store_is_the_default(ended):
     assert figures(out)[0] == 5
 
 
+@pytest.mark.sqlite
 def test_what_cannot_be_looked_at_is_neither_sound_nor_faulty(tmp_path):
     for arguments in (["--store", tmp_path / "none"], ["--nonsense"], ["argument"]):
         code, out, err = flowops("fsck", *arguments)
@@ -85,6 +88,7 @@ def test_what_cannot_be_looked_at_is_neither_sound_nor_faulty(tmp_path):
 
 
 @pytest.mark.sanitizer
+@pytest.mark.sqlite
 def test_a_live_store_raises_no_alarm(make_server):
     server = make_server().start()
     is_over = threading.Event()
@@ -109,6 +113,7 @@ def test_a_live_store_raises_no_alarm(make_server):
     fsck(server.data_dir)
 
 
+@pytest.mark.sqlite
 def test_repair_needs_the_store_alone(make_server):
     server = make_server().start()
     code, _, err = flowops("fsck", "--store", server.data_dir, "--repair")
@@ -117,6 +122,7 @@ def test_repair_needs_the_store_alone(make_server):
 
 
 @pytest.mark.sanitizer
+@pytest.mark.sqlite
 def test_damaged_documents_are_named_and_mended(ended):
     store, api = ended
     ids = stored_run_ids(store)
@@ -139,6 +145,7 @@ def test_damaged_documents_are_named_and_mended(ended):
     api.server.stop()
 
 
+@pytest.mark.sqlite
 def test_a_damaged_journal_is_left_for_a_backup(ended):
     store, _ = ended
     run_id = stored_run_ids(store)[0]
@@ -158,6 +165,7 @@ def copy(source, target, status=0):
     return out, err
 
 
+@pytest.mark.sqlite
 def test_a_copy_holds_the_same_and_serves_it(ended, tmp_path, make_server):
     store, api = ended
     out, _ = copy(store, tmp_path / "copy")
@@ -174,6 +182,7 @@ def test_a_copy_holds_the_same_and_serves_it(ended, tmp_path, make_server):
 
 
 @pytest.mark.sanitizer
+@pytest.mark.sqlite
 def test_unfinished_runs_go_on_at_the_target(make_server, tmp_path):
     server = make_server().start()
     api = Client(server)
@@ -191,6 +200,7 @@ def test_unfinished_runs_go_on_at_the_target(make_server, tmp_path):
     fsck(tmp_path / "copy")
 
 
+@pytest.mark.sqlite
 def test_a_copy_that_was_killed_goes_on(make_server, tmp_path):
     server = make_server(ENGINE="off").start()
     api = Client(server)
@@ -220,6 +230,7 @@ def test_a_copy_that_was_killed_goes_on(make_server, tmp_path):
     assert "0 of 4000 runs" in copy(server.data_dir, target)[0]
 
 
+@pytest.mark.sqlite
 def test_two_stores_are_never_mixed(ended, make_server):
     store, _ = ended
     other = make_server("other").start()
@@ -230,6 +241,7 @@ def test_two_stores_are_never_mixed(ended, make_server):
     assert stored_run_ids(other.data_dir) == [run_id]
 
 
+@pytest.mark.sqlite
 def test_a_journal_that_differs_is_named(ended, tmp_path):
     store, _ = ended
     copy(store, tmp_path / "copy")
@@ -239,12 +251,14 @@ def test_a_journal_that_differs_is_named(ended, tmp_path):
     assert run_id in err and "another one in the target" in err
 
 
+@pytest.mark.sqlite
 def test_a_copy_takes_nothing_from_where_nothing_is(tmp_path):
     _, err = copy(tmp_path / "none", tmp_path / "copy", status=2)
     assert "there is no store" in err
     assert not (tmp_path / "none").exists() and not (tmp_path / "copy").exists()
 
 
+@pytest.mark.sqlite
 def test_a_store_in_use_is_not_copied(server, tmp_path):
     _, err = copy(server.data_dir, tmp_path / "copy", status=2)
     assert "in use by process" in err
@@ -308,6 +322,7 @@ def test_a_key_begins_anew_once_its_run_is_deleted(api):
     assert api.wait_end(run_id)["status"] == "COMPLETED"
 
 
+@pytest.mark.sqlite
 def test_a_deleted_run_stays_deleted_after_a_kill(make_server):
     server = make_server().start()
     api = Client(server)
@@ -329,6 +344,7 @@ def grow_old(store, run_ids, days):
     edit(store, f"UPDATE runs SET updated_at = updated_at - {days * DAY_MS} WHERE id IN ({names})")
 
 
+@pytest.mark.sqlite
 def test_runs_past_their_retention_go_and_others_stay(make_server):
     server = make_server(RUN_RETENTION_DAYS=7).start()
     api = Client(server)
