@@ -152,6 +152,7 @@ static bool read_day_mark(Reader *reader, int value, bool *ret_is_marked)
     CronPart *part = reader->part;
     *ret_is_marked = true;
     if (reader->field == &FIELDS[DAY_OF_MONTH] && take_letter(reader, WORKDAY)) {
+        g_assert(value <= 31); /* within its field */
         part->nearest_days |= UINT32_C(1) << value;
         return true;
     }
@@ -345,38 +346,10 @@ static bool read_every(Reader *reader)
 static bool read_nickname(Reader *reader)
 {
     static const struct {
-        const char *name;
-        CronPart part;
+        const char *name, *fields;
     } NICKNAMES[] = {
-#define ALL_HOURS 0xffffff
-#define ALL_DAYS 0xfffffffe
-#define ALL_MONTHS 0x1ffe
-#define ALL_WEEKDAYS 0x7f
-#define MIDNIGHT(day_set, month_set, weekday_set, any_day, any_weekday) \
-    {.seconds = 1, \
-     .minutes = 1, \
-     .hours = 1, \
-     .days = (day_set), \
-     .months = (month_set), \
-     .weekdays = (weekday_set), \
-     .is_any_day = (any_day), \
-     .is_any_weekday = (any_weekday)}
-        {"@yearly", MIDNIGHT(2, 2, ALL_WEEKDAYS, false, true)},
-        {"@annually", MIDNIGHT(2, 2, ALL_WEEKDAYS, false, true)},
-        {"@monthly", MIDNIGHT(2, ALL_MONTHS, ALL_WEEKDAYS, false, true)},
-        {"@weekly", MIDNIGHT(ALL_DAYS, ALL_MONTHS, 1, true, false)},
-        {"@daily", MIDNIGHT(ALL_DAYS, ALL_MONTHS, ALL_WEEKDAYS, true, true)},
-        {"@midnight", MIDNIGHT(ALL_DAYS, ALL_MONTHS, ALL_WEEKDAYS, true, true)},
-        {"@hourly",
-         {.seconds = 1,
-          .minutes = 1,
-          .hours = ALL_HOURS,
-          .days = ALL_DAYS,
-          .months = ALL_MONTHS,
-          .weekdays = ALL_WEEKDAYS,
-          .is_any_day = true,
-          .is_any_weekday = true,
-          .is_interval = true}},
+        {"@yearly", "0 0 1 1 *"}, {"@annually", "0 0 1 1 *"}, {"@monthly", "0 0 1 * *"}, {"@weekly", "0 0 * * 0"},
+        {"@daily", "0 0 * * *"},  {"@midnight", "0 0 * * *"}, {"@hourly", "0 * * * *"},
     };
     static const char ENDS[] = BLANKS "|";
     const char *here = reader->text + reader->at;
@@ -389,7 +362,9 @@ static bool read_nickname(Reader *reader)
         if (size == strlen(NICKNAMES[i].name) && strncmp(here, NICKNAMES[i].name, size) == 0) {
             reader->at += size;
             skip_blanks(reader);
-            *reader->part = NICKNAMES[i].part;
+            Reader fields = {.text = NICKNAMES[i].fields, .part = reader->part};
+            bool is_ok = read_fields(&fields);
+            g_assert(is_ok);
             return is_end_here(reader) || fail(reader, reader->at, "expected the end");
         }
     }

@@ -119,7 +119,8 @@ static void append_within(GString *out, uint64_t set, int size, const char *unit
 {
     int step = step_of(set, size);
     if (step == 1) {
-        g_string_append_printf(out, is_after_list ? " of every %s" : "", unit);
+        if (is_after_list)
+            g_string_append_printf(out, " of every %s", unit);
     } else if (step > 1) {
         g_string_append_printf(out, " of every %d%s %s", step, ordinal_end(step), unit);
     } else {

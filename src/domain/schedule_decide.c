@@ -160,7 +160,7 @@ static Walk count_due(const Deciding *deciding)
 /* What overlap makes of a slot that may start. */
 static void start_or_wait(Deciding *deciding, int64_t slot, bool is_last)
 {
-    bool is_busy = deciding->n_open > 0 || deciding->n_queued > 0;
+    bool is_busy = deciding->n_open > 0; /* as long as slots wait: the first of them has just been started */
     switch (deciding->schedule->overlap) {
     case OVERLAP_SKIP:
         if (is_busy) {

@@ -21,7 +21,7 @@
 #define DAY (24 * HOUR)
 #define START INT64_C(1767225600000) /* 2026-01-01T00:00:00Z */
 #define YEARS_3 (1096 * DAY)
-enum { N_HISTORIES = 24 };
+enum { N_HISTORIES = 12 };
 
 /* The slots that a flow had between two changes of them. */
 typedef struct {
