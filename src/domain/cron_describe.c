@@ -179,7 +179,7 @@ static void append_day_numbers(GString *out, const CronPart *part)
     g_string_append(out, " of the month");
 }
 
-static void append_weekdays(GString *out, const CronPart *part)
+static void append_weekdays(GString *out, const CronPart *part, const char *last_joint)
 {
     g_autoptr(GPtrArray) items = g_ptr_array_new_with_free_func(g_free);
     /* From Monday on, Sunday last, as people say it. */
@@ -199,7 +199,7 @@ static void append_weekdays(GString *out, const CronPart *part)
             is_of_month = true;
         }
     }
-    append_items(out, items, " and ");
+    append_items(out, items, last_joint);
     g_string_append(out, is_of_month ? " of the month" : "");
 }
 
@@ -213,10 +213,11 @@ static void append_days(GString *out, const CronPart *part, bool is_time_of_day)
         g_string_append(out, " every day");
     if (has_numbers)
         append_day_numbers(out, part);
+    bool is_condition = has_numbers && has_weekdays && (part->is_any_day || part->is_any_weekday);
     if (has_numbers && has_weekdays)
-        g_string_append(out, part->is_any_day || part->is_any_weekday ? " if it is " : " or on ");
+        g_string_append(out, is_condition ? " if it is " : " or on ");
     if (has_weekdays)
-        append_weekdays(out, part);
+        append_weekdays(out, part, is_condition ? " or " : " and ");
     if (part->months != ALL_MONTHS) {
         g_string_append(out, " in ");
         append_values(out, part->months, MONTHS);

@@ -60,7 +60,7 @@ typedef struct {
 
 typedef struct Schedule Schedule;
 
-/* Of a flow that has a cron. INVALID: its cron or time zone is not known here (any more). */
+/* Of a flow that has a cron and was not deleted. INVALID: its cron or time zone is not known here (any more). */
 MUST_CHECK Schedule *schedule_new(const Flow *flow, CronZones *zones, GError **error);
 void schedule_free(Schedule *schedule); /* NULL is fine */
 const Cron *schedule_cron(const Schedule *schedule);

@@ -181,10 +181,6 @@ def seconds(moment):
     return (moment - EPOCH) // SECOND
 
 
-def offset_of(zone, wall, fold):
-    return wall.replace(tzinfo=zone, fold=fold).utcoffset()
-
-
 def is_shown(zone, wall, offset):
     instant = (wall - offset).replace(tzinfo=datetime.timezone.utc)
     return instant.astimezone(zone).replace(tzinfo=None) == wall
@@ -200,26 +196,29 @@ def end_of_gap(zone, wall, before, after):
     return high
 
 
-def instants(zone, wall, interval):
-    first, second = offset_of(zone, wall, 0), offset_of(zone, wall, 1)
-    if first == second:
-        return [seconds(wall - first)]
+def instants(zone, wall, second_time, interval):
+    first, second = zone.utcoffset(wall), zone.utcoffset(second_time)
     if is_shown(zone, wall, first):
         return [seconds(wall - first), seconds(wall - second)] if interval else [seconds(wall - first)]
     return [] if interval else [end_of_gap(zone, wall, first, second)]
 
 
 def expected(zone, named, interval, after):
+    """named: wall times, themselves, as shown the second time, and in seconds."""
     slots = set()
     complete = None
-    for i, wall in enumerate(named):
-        slots.update(s for s in instants(zone, wall, interval) if s > after)
-        # A repeated stretch puts later wall times before earlier ones: go on for a day after enough were found.
-        if complete is None and len(slots) >= N_SLOTS:
-            complete = wall + datetime.timedelta(hours=4)
-        if complete is not None and (wall > complete or i > N_SLOTS + 400):
+    for wall, second_time, wall_seconds in named:
+        offset = zone.utcoffset(wall)
+        if offset == zone.utcoffset(second_time):
+            slots.add(wall_seconds - offset // SECOND)
+        else:
+            slots.update(instants(zone, wall, second_time, interval))
+        # A repeated stretch puts later wall times before earlier ones: go on for some hours after enough were found.
+        if complete is None and len(slots) >= N_SLOTS + 5:
+            complete = wall_seconds + 4 * 3600
+        if complete is not None and wall_seconds > complete:
             break
-    return sorted(s for s in slots if s <= seconds(LAST))[:N_SLOTS]
+    return sorted(s for s in slots if after < s <= seconds(LAST))[:N_SLOTS]
 
 
 def ask(questions):
@@ -235,7 +234,8 @@ def show(slots):
 def fault_of(expression, start, parts):
     """parts: (wall times, whether it is an interval) of each expression that `|` joins."""
     zones = [zoneinfo.ZoneInfo(name) for name in ZONES]
-    afters = [seconds(start - offset_of(zone, start, 0)) for zone in zones]
+    afters = [seconds(start - zone.utcoffset(start)) for zone in zones]
+    parts = [([(wall, wall.replace(fold=1), seconds(wall)) for wall in named], interval) for named, interval in parts]
     answers = ask((name, after, N_SLOTS, expression) for name, after in zip(ZONES, afters))
     for zone, after, answer in zip(zones, afters, answers):
         if isinstance(answer, str):
@@ -319,6 +319,18 @@ def test_every_is_counted_from_the_epoch(text, step):
     wanted = list(range((after // step + 1) * step, seconds(LAST) + 1, step))[:N_SLOTS] if step > 1 else list(range(after + 1, after + 1 + N_SLOTS))
     for answer in ask((zone, after, N_SLOTS, f"@every {text}") for zone in ZONES):
         assert answer == wanted
+
+
+def test_noon_is_noon_in_every_zone_of_the_machine_up_to_2099():
+    zones = sorted(name for name in zoneinfo.available_timezones() if name[0].isupper())
+    assert len(zones) > 300
+    after = datetime.datetime(2026, 1, 2)
+    n_slots = (2100 - 2026) * 24 - 1  # and noon of 2100-01-01 where 2099 has not ended in UTC
+    for name, answer in zip(zones, ask((name, seconds(after), 10000, "0 12 1,15 * *") for name in zones)):
+        zone = zoneinfo.ZoneInfo(name)
+        shown = [datetime.datetime.fromtimestamp(slot, zone) for slot in answer]
+        assert {(wall.hour, wall.minute) for wall in shown} == {(12, 0)}, (name, [str(wall) for wall in shown if wall.hour != 12][:3])
+        assert len(answer) - n_slots in (0, 1), (name, len(answer))
 
 
 def test_what_never_comes_is_refused_and_what_seldom_comes_ends():

@@ -431,6 +431,7 @@ static void descriptions(void **state)
         {"0 0 * * 5#3", "at 00:00 on the third Friday of the month"},
         {"0 0 13 * fri", "at 00:00 on day 13 of the month or on Friday"},
         {"0 0 */10 * fri", "at 00:00 on days 1, 11, 21 and 31 of the month if it is Friday"},
+        {"0 0 29 2 */6", "at 00:00 on day 29 of the month if it is Saturday or Sunday in February"},
         {"0 0 * 3-5 sat,sun", "at 00:00 on Saturday and Sunday in March to May"},
         {"@weekly|@every 90m", "at 00:00 on Sunday; and every 90 minutes, counted from 1970-01-01 00:00 UTC"},
         {"@every 1d", "every day, counted from 1970-01-01 00:00 UTC"},
