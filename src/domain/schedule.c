@@ -113,9 +113,16 @@ bool schedule_next_run(const Schedule *schedule, const ScheduleState *state, int
     return true;
 }
 
+bool schedule_is_stale(const Schedule *schedule, const ScheduleState *state)
+{
+    return schedule->flow_version < state->flow_version;
+}
+
 bool schedule_next_wake(const Schedule *schedule, const ScheduleState *state, int64_t *ret_wake_at)
 {
     int64_t slot;
+    if (schedule_is_stale(schedule, state))
+        return false;
     if (state->since != schedule->since) {
         *ret_wake_at = schedule->since; /* the reset */
         return true;

@@ -54,7 +54,8 @@ typedef struct {
     int64_t n; /* of the last decision; 0: none yet */
     int64_t watermark;
     int64_t since;
-    int64_t *queue; /* slots, oldest first */
+    int64_t flow_version; /* the newest that decided; 0: none did */
+    int64_t *queue;       /* slots, oldest first */
     size_t n_queued;
 } ScheduleState;
 
@@ -74,6 +75,9 @@ int64_t schedule_due_at(const Schedule *schedule, int64_t slot_ms);
 bool schedule_next_run(const Schedule *schedule, const ScheduleState *state, int64_t now_ms, int64_t *ret_run_at);
 /* When schedule_decide() will have something to say, unless a run ends before (while slots are queued); false: never. */
 bool schedule_next_wake(const Schedule *schedule, const ScheduleState *state, int64_t *ret_wake_at);
+
+/* A newer version of the flow has decided already: this one is to be replaced, and decides nothing more. */
+bool schedule_is_stale(const Schedule *schedule, const ScheduleState *state);
 
 /* Appends ScheduleDecisions to `decisions`, oldest slot first; each makes sense alone, so any beginning of them may be all
  * that is recorded. n_open: runs of its slots that have not ended; those decided but not made yet count. True: there is

@@ -29,8 +29,11 @@ static int64_t late_ms(const Deciding *deciding, int64_t slot)
 static ScheduleDecision *add_decision(Deciding *deciding, SlotVerdict verdict, SlotReason reason, int64_t slot)
 {
     const Schedule *schedule = deciding->schedule;
+    deciding->n++;
+    deciding->watermark = MAX(deciding->watermark, slot);
+    deciding->n_queued += verdict == SLOT_QUEUED;
     ScheduleDecision decision = {
-        .n = ++deciding->n,
+        .n = deciding->n,
         .verdict = verdict,
         .reason = reason,
         .slot = slot,
@@ -40,8 +43,8 @@ static ScheduleDecision *add_decision(Deciding *deciding, SlotVerdict verdict, S
         .late_ms = late_ms(deciding, slot),
         .since = schedule->since,
         .flow_version = schedule->flow_version,
-        .watermark = deciding->watermark = MAX(deciding->watermark, slot),
-        .n_queued = deciding->n_queued += verdict == SLOT_QUEUED,
+        .watermark = deciding->watermark,
+        .n_queued = deciding->n_queued,
     };
     g_array_append_val(deciding->decisions, decision);
     return &g_array_index(deciding->decisions, ScheduleDecision, deciding->decisions->len - 1);
@@ -249,6 +252,8 @@ bool schedule_decide(const Schedule *schedule, const ScheduleState *state, int64
         .watermark = state->watermark,
         .n_queued = (int64_t)state->n_queued,
     };
+    if (schedule_is_stale(schedule, state))
+        return false;
     if (state->since != schedule->since) /* first: what follows is recorded with the new instant */
         reset(&deciding);
     start_queued(&deciding, state);

@@ -21,7 +21,10 @@ void schedule_state_init(ScheduleState *state, const Flow *flow)
 void schedule_state_from(ScheduleState *state, const ScheduleDecision *decision)
 {
     g_assert(decision->n_queued == 0);
-    *state = (ScheduleState){.n = decision->n, .watermark = decision->watermark, .since = decision->since};
+    *state = (ScheduleState){.n = decision->n,
+                             .watermark = decision->watermark,
+                             .since = decision->since,
+                             .flow_version = decision->flow_version};
 }
 
 void schedule_state_done(ScheduleState *state)
@@ -56,6 +59,7 @@ bool schedule_state_fold(ScheduleState *state, const ScheduleDecision *decision,
     }
     state->n = decision->n;
     state->since = decision->since;
+    state->flow_version = MAX(state->flow_version, decision->flow_version);
     state->watermark = MAX(state->watermark, decision->watermark);
     return true;
 }

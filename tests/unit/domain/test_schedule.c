@@ -353,6 +353,26 @@ static void other_slots_are_not_started_for_the_past(void **state)
     bench_done(&bench);
 }
 
+static void an_old_version_decides_nothing_after_a_newer_one(void **state)
+{
+    (void)state;
+    Bench bench;
+    int64_t wake;
+    bench_init(&bench, HOURLY(""));
+    Schedule *old = schedule_new(bench.flow, bench.zones, NULL);
+    change(&bench, "{'name':'n','cron':'*/10 * * * *'}", "01:30");
+    expect(&bench, "01:40", 0, "RESET 00:00-01:30, STARTED 01:40");
+    Schedule *newer = bench.schedule;
+    bench.schedule = old;
+    assert_true(schedule_is_stale(old, &bench.state) && !schedule_is_stale(newer, &bench.state));
+    expect(&bench, "03:00", 0, "");
+    assert_false(schedule_next_wake(old, &bench.state, &wake));
+    bench.schedule = newer;
+    expect(&bench, "01:50", 0, "STARTED 01:50");
+    schedule_free(old);
+    bench_done(&bench);
+}
+
 static void the_first_schedule_of_a_flow_begins_with_it(void **state)
 {
     (void)state;
@@ -508,6 +528,7 @@ int main(void)
         cmocka_unit_test(a_pause_is_summed_up),
         cmocka_unit_test(slots_outside_the_window_do_not_start),
         cmocka_unit_test(other_slots_are_not_started_for_the_past),
+        cmocka_unit_test(an_old_version_decides_nothing_after_a_newer_one),
         cmocka_unit_test(the_first_schedule_of_a_flow_begins_with_it),
         cmocka_unit_test(jitter_is_the_same_for_the_same_slot),
         cmocka_unit_test(the_next_run_is_ahead_and_not_decided),
