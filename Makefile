@@ -2,7 +2,7 @@
 BUILD := build
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: flowops run test check bench clean help
+.PHONY: flowops run test test-kafka test-mongo check bench clean help
 .NOTPARALLEL:
 
 flowops: $(BUILD)/build.ninja
@@ -23,13 +23,24 @@ test:
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@tools/run-tests $(BUILD)
 
+test-kafka:
+	@tools/install-packages build test kafka
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD) --with kafka
+
+test-mongo:
+	@tools/install-packages build test mongo kafka
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD) --with mongo-java --with ferretdb
+
 check:
 	@tools/check
 
 bench:
-	@tools/install-packages build bench kafka
+	@tools/install-packages build bench kafka mongo
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
-	@ninja -C $(BUILD) --quiet flowops bench/bench_preload bench/bench_bare_sqlite bench/bench_streams bench/bench_kafka_load
+	@ninja -C $(BUILD) --quiet flowops bench/bench_preload bench/bench_bare_sqlite bench/bench_streams bench/bench_kafka_load \
+		bench/bench_bare_mongo
 	@PATH="$$PATH:/usr/sbin" bench/run $(BUILD)
 
 clean:
@@ -39,6 +50,7 @@ help:
 	@echo 'make          build $(BUILD)/flowops'
 	@echo 'make run      install what is missing, build, serve on http://127.0.0.1:8080 with data in ./data'
 	@echo 'make test     install what tests need, build, run every test that needs no outside server'
+	@echo 'make test-kafka, make test-mongo   the tests that need a real Kafka, and real servers of the MongoDB protocol'
 	@echo 'make check    format, layers, banned calls, clang-tidy, cppcheck, both compilers, sanitizers'
 	@echo 'make bench    install what benchmarks need, build, print each figure beside its limit'
 	@echo 'make clean    remove the build directories; ./data stays'

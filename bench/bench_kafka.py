@@ -17,14 +17,13 @@ WAIT_FLOW = {"name": "waits for an engine", "steps": [{"pluginId": "echo", "type
 
 
 class Broker:
-    """tools/servers kafka, ended by its id."""
+    """A server of tools/servers, ended by its id."""
 
-    def __init__(self):
-        self.process = subprocess.Popen([os.path.join(ROOT, "tools", "servers"), "kafka", "--bench"],
-                                        stdout=subprocess.PIPE, text=True)
+    def __init__(self, *words):
+        self.process = subprocess.Popen([os.path.join(ROOT, "tools", "servers"), *words], stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline().split()
         if len(line) != 2 or line[0] != "ready":
-            raise SystemExit("bench: Kafka did not start")
+            raise SystemExit(f"bench: {words[0]} did not start")
         self.address = line[1]
 
     def stop(self):
@@ -117,37 +116,46 @@ def command_latency(bench, table, copy, broker):
     table.figure("a command at a consumer of the topic after its start was answered: p50", statistics.median(delays), "ms", 5)
 
 
-def events(bench, table, copy, broker):
-    """Queued statuses of 1,000 runs, caught up with from the first to the last; memory meanwhile."""
-    n = 100_000 if bench.options.quick else 1_000_000
-    data, bare_data = copy(), bench.bare_store(copy, "on")
-    service = bench_run.Service(bench.binary, data, ENGINE="off", KAFKA_BROKER=broker.address)
+def catch_up(bench, broker, n, make_service):
+    """Queues n statuses of 1,000 runs while nobody takes them, then lets a service do so: slices from the first to the last event,
+    and the most private memory beyond idle, in MB. make_service() gives a service on always the same data."""
+    service = make_service()
     flow_id, steps, runs = start_runs(service, N_RUNS)
     bench_run.wait_until(lambda: published(service), 60, "the commands on the topic")
     idle_mb = rss_anon_mb(service)
     service.stop()
     subprocess.run([os.path.join(bench.tools, "bench_kafka_load"), broker.address, flow_id, ",".join(steps), str(n)],
                    input="\n".join(runs), text=True, check=True, stdout=subprocess.DEVNULL)
-    limit = [bench_run.bare(bench.tools, bare_data, 1024, 9, bench.seconds) for _ in range(bench.slices)]
-    service = bench_run.Service(bench.binary, data, ENGINE="off", KAFKA_BROKER=broker.address)
-    ours, most_mb = [], 0.0
+    service = make_service()
+    slices, most_mb = [], 0.0
     try:
         bench_run.wait_until(lambda: service.metric("flowops_events_appended_total") > 0, 60, "the first event")
         done, at, cpu = service.metric("flowops_events_appended_total"), time.monotonic(), bench_run.processor_seconds(service.pid)
         while done < n:
-            bench_run.wait_until(lambda: time.monotonic() - at >= bench.seconds or
-                                 service.metric("flowops_events_appended_total") >= n, 60, "a slice")
+            bench_run.wait_until(lambda: service.metric("flowops_events_appended_total") > done and
+                                 (time.monotonic() - at >= bench.seconds or service.metric("flowops_events_appended_total") >= n),
+                                 60, "a slice")
             most_mb = max(most_mb, rss_anon_mb(service))
             now, now_done, now_cpu = time.monotonic(), service.metric("flowops_events_appended_total"), bench_run.processor_seconds(service.pid)
-            if now_done == done:
-                raise SystemExit(f"bench: the service stands still at {done:,.0f} of {n:,} events")
-            ours.append({"rate": (now_done - done) / (now - at), "cpu_us": (now_cpu - cpu) * 1e6 / (now_done - done)})
+            slices.append({"rate": (now_done - done) / (now - at), "cpu_us": (now_cpu - cpu) * 1e6 / (now_done - done)})
             done, at, cpu = now_done, now, now_cpu
     finally:
         service.stop()
-    limit += [bench_run.bare(bench.tools, bare_data, 1024, 9, bench.seconds) for _ in range(bench.slices)]
-    table.compare(f"{n:,} queued statuses of {N_RUNS:,} runs from Kafka into SQLite / bare loop at 1024 a commit", ours[:-1] or ours, limit, 0.5)
-    table.figure("private memory while catching up, beyond idle", most_mb - idle_mb, "MB", 64)
+    return slices[:-1] or slices, most_mb - idle_mb  # the last one is cut short
+
+
+def events(bench, table, copy, broker):
+    """Queued statuses of 1,000 runs, caught up with from the first to the last; memory meanwhile."""
+    n = 100_000 if bench.options.quick else 1_000_000
+    data, bare_data = copy(), bench.bare_store(copy, "on")
+
+    def bare():
+        return [bench_run.bare(bench.tools, bare_data, 1024, 9, bench.seconds) for _ in range(bench.slices)]
+    limit = bare()
+    ours, memory_mb = catch_up(bench, broker, n, lambda: bench_run.Service(bench.binary, data, ENGINE="off", KAFKA_BROKER=broker.address))
+    limit += bare()
+    table.compare(f"{n:,} queued statuses of {N_RUNS:,} runs from Kafka into SQLite / bare loop at 1024 a commit", ours, limit, 0.5)
+    table.figure("private memory while catching up, beyond idle", memory_mb, "MB", 64)
 
 
 def frame_latency(bench, table, copy, broker):
@@ -193,7 +201,7 @@ def phase(bench):
     print("\n== Kafka, a broker on this machine, a small store ==", flush=True)
     table = bench_run.Table()
     copy, _ = bench.store(1000 * bench_run.EVENTS_PER_RUN)
-    broker = Broker()
+    broker = Broker("kafka", "--bench")
     try:
         for row in (starts, command_latency, events, frame_latency):
             if not bench.options.only or f"kafka-{row.__name__}" in bench.options.only.split(",") or "kafka" in bench.options.only.split(","):

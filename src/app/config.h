@@ -1,4 +1,5 @@
-/* config.h - the settings of `flowops serve`, from the environment. One table gives names, defaults, bounds and help.
+/* config.h - the settings of all commands, from the environment. One table gives names, defaults, bounds, help, and which
+ * command a setting is for.
  * Thread: main, before anything starts. Owner: the caller (config_done). */
 #ifndef FLOWOPS_APP_CONFIG_H
 #define FLOWOPS_APP_CONFIG_H
@@ -8,6 +9,13 @@
 
 #include "base/log.h"
 
+typedef enum {
+    FOR_SERVE = 1 << 0,
+    FOR_ENGINE = 1 << 1,
+    FOR_UPKEEP = 1 << 2, /* fsck, copy */
+} ConfigUse;
+
+/* What is not for the command at hand stays NULL or 0. */
 typedef struct {
     char *listen_addr;
     char *data_dir;
@@ -15,6 +23,10 @@ typedef struct {
     char *gateway_secret;
     char *allow_unauthenticated;
     char *engine;
+    char *kafka_broker;  /* NULL: the bus is in this process */
+    char *kafka_options; /* may hold passwords: never shown */
+    char *mongo_uri;     /* the same; NULL: the store is in data_dir */
+    char *mongo_db;
     char *log_level;
     char *log_format;
     int64_t port;
@@ -23,7 +35,10 @@ typedef struct {
     int64_t cache_bytes;
     int64_t store_readers;
     int64_t command_resend_seconds;
+    int64_t run_retention_days;
     int64_t max_parallel_steps;
+    int64_t kafka_partitions;
+    int64_t kafka_replication; /* -1: the broker's default */
 
     /* Derived when every setting is well formed. */
     bool is_loopback;
@@ -33,8 +48,9 @@ typedef struct {
     LogFormat format;
 } Config;
 
-/* Every fault is a line of its own in ret_faults (a GString that the caller made). */
-MUST_CHECK bool config_load(Config *config, GString *ret_faults);
+/* Loads what is for this command, the rest is not looked at. Every fault is a line of its own in ret_faults (a GString that
+ * the caller made). */
+MUST_CHECK bool config_load(Config *config, ConfigUse use, GString *ret_faults);
 void config_done(Config *config);
 
 /* The table as help text. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "app/config.h"
+#include "app/engine_alone.h"
 #include "app/serve.h"
 #include "app/upkeep.h"
 
@@ -15,24 +16,26 @@ static int print_help(FILE *out, int status)
     config_print_help(settings);
     fprintf(out,
             "Usage: flowops serve     run the execution service\n"
+            "       flowops engine    run flows for services that share a Kafka with it\n"
             "       flowops fsck      prove a store (--help: more)\n"
             "       flowops copy      move a store into another (--help: more)\n"
             "       flowops version   print the version\n"
             "       flowops help      print this\n"
             "\n"
-            "Settings come from the environment:\n%s",
+            "Settings come from the environment, for `serve`, or for `serve` and `engine`:\n%s",
             settings->str);
     return status;
 }
 
-static int serve_main(void)
+/* Settings are checked before anything is touched. */
+static int run(ConfigUse use, int (*command)(const Config *config, const char *version))
 {
     Config config = {0};
     g_autoptr(GString) faults = g_string_new(NULL);
     int status = EXIT_FAILURE;
-    if (config_load(&config, faults)) {
+    if (config_load(&config, use, faults)) {
         log_init(config.level, config.format);
-        status = serve(&config, VERSION);
+        status = command(&config, VERSION);
     } else {
         g_auto(GStrv) lines = g_strsplit(faults->str, "\n", -1);
         for (size_t i = 0; lines[i] != NULL && *lines[i] != '\0'; i++)
@@ -52,7 +55,9 @@ int main(int argc, char **argv)
     if (argc > 2 || argc < 2)
         return print_help(stderr, argc < 2 ? EXIT_SUCCESS : 2);
     if (strcmp(command, "serve") == 0)
-        return serve_main();
+        return run(FOR_SERVE, serve);
+    if (strcmp(command, "engine") == 0)
+        return run(FOR_ENGINE, engine_alone);
     if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
         printf("flowops %s\n", VERSION);
         return EXIT_SUCCESS;

@@ -2,23 +2,21 @@
  * with one exception: the loops outlive the service, because answers are posted to them. */
 #include "app/serve.h"
 
-#include <malloc.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "app/backends.h"
+#include "app/process.h"
 #include "base/thread.h"
-#include "bus/bus.h"
 #include "engine/engine.h"
 #include "http/api.h"
 #include "service/service.h"
 
-#define BUS_MAX_MESSAGES 8192            /* of each queue of the in-process bus */
-#define BUS_MAX_BYTES (32 * 1024 * 1024) /* of each queue */
 #define HUB_MAX_BYTES (64 * 1024 * 1024) /* of all rings of recent events */
 #define DRAIN_MS 5000                    /* what is under way has this long to be answered */
+#define RELAY_MS 2000                    /* what was ordered has this long to be on a bus that keeps it */
 #define LAST_WORDS_MS 2000               /* what the engine has said has this long to be taken in */
 #define LOOK_MS 10
 #define LOCAL_USER "00000000-0000-7000-8000-000000000001" /* AUTH_MODE none without X-User-Id */
@@ -37,16 +35,21 @@ typedef struct {
 static bool start_core(App *app, const Config *config, GError **error)
 {
     app->clock = clock_new_system();
-    app->store = store_open_sqlite(config->data_dir, app->clock, error);
+    app->store = open_store(config, app->clock, error);
     if (app->store == NULL)
         return false;
-    app->bus = bus_open_local(BUS_MAX_MESSAGES, BUS_MAX_BYTES);
+    BusUse uses = BUS_FOR_SERVICE | (config->has_engine ? BUS_FOR_ENGINE : 0) |
+                  (store_is_shared(app->store) ? BUS_FOR_REPLICAS : 0);
+    app->bus = open_bus(config, uses, app->clock, error);
+    if (app->bus == NULL)
+        return false;
     app->hub = hub_new(HUB_MAX_BYTES);
     ServiceOptions options = {
         .max_open_runs = config->max_open_runs,
         .cache_bytes = (size_t)config->cache_bytes,
         .n_readers = (size_t)config->store_readers,
         .command_resend_ms = config->command_resend_seconds * 1000,
+        .run_retention_ms = config->run_retention_days * 24 * 3600 * 1000,
     };
     app->service = service_start(app->store, app->bus, app->hub, app->clock, &options, error);
     return app->service != NULL;
@@ -62,12 +65,18 @@ static bool start_engine(App *app, const Config *config, GError **error)
     return app->engine != NULL;
 }
 
+static const unsigned char *cursor_secret(void *store)
+{
+    return store_secret(store);
+}
+
 static bool start_http(App *app, const Config *config, const char *version, GError **error)
 {
     ApiOptions api_options = {
         .auth_mode = config->is_gateway ? AUTH_GATEWAY : AUTH_NONE,
         .gateway_secret = config->gateway_secret,
-        .cursor_secret = store_secret(app->store),
+        .cursor_secret = cursor_secret,
+        .cursor_secret_arg = app->store,
         .n_loops = (size_t)config->http_loops,
         .version = version,
     };
@@ -93,9 +102,16 @@ static bool is_http_idle(const App *app)
     return http_server_is_idle(app->server);
 }
 
+/* What a bus keeps is taken in by the next process. */
 static bool is_status_queue_empty(const App *app)
 {
-    return bus_health(app->bus).n_statuses_queued == 0;
+    return bus_is_durable(app->bus) || bus_health(app->bus).n_statuses_queued == 0;
+}
+
+/* What was ordered need not wait for the next process, unless the bus is away. */
+static bool is_relay_idle(const App *app)
+{
+    return service_is_relay_idle(app->service) || !bus_health(app->bus).is_up;
 }
 
 static void wait_until(const App *app, bool (*condition)(const App *app), int64_t limit_ms)
@@ -122,10 +138,13 @@ static void stop_all(App *app)
         engine_stop(app->engine);
         wait_until(app, is_status_queue_empty, LAST_WORDS_MS);
     }
+    if (app->service != NULL)
+        wait_until(app, is_relay_idle, RELAY_MS);
     if (app->bus != NULL)
         bus_shutdown(app->bus);
     if (app->api != NULL)
         api_detach(app->api);
+    store_interrupt(app->store);
     service_stop(app->service);
     http_server_stop(app->server);
     api_free(app->api);
@@ -152,6 +171,8 @@ static char *base_url(const App *app, const Config *config)
 static void print_welcome(const App *app, const Config *config)
 {
     g_autofree char *base = base_url(app, config);
+    g_autofree char *place = config->mongo_uri != NULL ? g_strdup_printf("MongoDB, database %s", config->mongo_db)
+                                                       : g_strdup(config->data_dir);
     const char *identity = !config->is_gateway              ? ""
                            : config->gateway_secret == NULL ? " -H \"X-User-Id: " LOCAL_USER "\""
                                                             : " -H \"X-User-Id: " LOCAL_USER
@@ -162,24 +183,20 @@ static void print_welcome(const App *app, const Config *config)
         "try: curl -s %s/api/executions/flows%s -H 'Content-Type: application/json' "
         "-d '{\"name\":\"hello\",\"steps\":[{\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"text\":\"hi\"}}]}'\n"
         "then POST .../flows/{id}/start, and watch GET .../stream/{runId}\n",
-        base, (int)getpid(), config->data_dir, base, identity);
+        base, (int)getpid(), place, base, identity);
     fflush(stdout);
     if (config->is_gateway && config->gateway_secret == NULL)
         log_event(LOG_WARNING, "GATEWAY_SECRET is not set: whoever reaches the port may be any user", NULL);
-    log_event(LOG_INFO, "ready", "address", base, "dataDir", config->data_dir, NULL);
+    if (config->mongo_uri != NULL && config->kafka_broker == NULL)
+        log_event(LOG_WARNING,
+                  "MongoDB without Kafka: no other service may use this database, its engine would be given every run",
+                  NULL);
+    log_event(LOG_INFO, "ready", "address", base, "data", place, "broker", config->kafka_broker, NULL);
 }
 
 int serve(const Config *config, const char *version)
 {
-    /* Few, early-trimmed arenas: an idle server stays small, and threads here share most of what they allocate. */
-    mallopt(M_ARENA_MAX, 2);
-    signal(SIGPIPE, SIG_IGN);
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-
+    process_set_up();
     App app = {0};
     g_autoptr(GError) error = NULL;
     if (!start_core(&app, config, &error) || !start_http(&app, config, version, &error) ||
@@ -190,10 +207,8 @@ int serve(const Config *config, const char *version)
     }
     print_welcome(&app, config);
 
-    int number = 0;
-    while (sigwait(&signals, &number) != 0)
-        ;
-    log_event(LOG_INFO, "shutting down", "signal", number == SIGINT ? "SIGINT" : "SIGTERM", NULL);
+    const char *signal_name = process_wait_for_end();
+    log_event(LOG_INFO, "shutting down", "signal", signal_name, NULL);
     stop_all(&app);
     log_event(LOG_INFO, "stopped", NULL);
     return EXIT_SUCCESS;

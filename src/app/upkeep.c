@@ -7,6 +7,7 @@
 #include "app/config.h"
 #include "service/copy.h"
 #include "service/fsck.h"
+#include "store/store_mongo_legacy.h"
 
 #define EXIT_FAULTS 1
 #define EXIT_TROUBLE 2
@@ -64,12 +65,42 @@ static Store *open_directory(const char *path, OpenMode mode, const Clock *clock
     return store_open_sqlite(path, clock, error);
 }
 
-static Store *open_store(const char *spec, OpenMode mode, const Clock *clock, GError **error)
+/* The database in a URI's path; NULL when there is none. */
+static char *database_of(const char *uri)
 {
-    if (!is_mongo(spec))
-        return open_directory(spec, mode, clock, error);
-    g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "this flowops was built without MongoDB");
-    return NULL;
+    const char *path = strchr(strstr(uri, "://") + 3, '/');
+    if (path == NULL)
+        return NULL;
+    g_autofree char *name = g_strndup(path + 1, strcspn(path + 1, "?"));
+    g_autofree char *plain = g_uri_unescape_string(name, "/");
+    return plain != NULL && *plain != '\0' ? g_steal_pointer(&plain) : NULL;
+}
+
+/* A store as it was named, and the database where the name has none. */
+typedef struct {
+    char *spec;
+    char *database; /* MongoDB; NULL: in the URI's path */
+} Place;
+
+static void place_done(Place *place)
+{
+    g_free(place->spec);
+    g_free(place->database);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Place, place_done)
+
+static Store *open_place(const Place *place, OpenMode mode, const Clock *clock, GError **error)
+{
+    if (!is_mongo(place->spec))
+        return open_directory(place->spec, mode, clock, error);
+    g_autofree char *database = place->database != NULL ? g_strdup(place->database) : database_of(place->spec);
+    if (database == NULL) {
+        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
+                            "a mongodb:// URI needs the database in its path: mongodb://host/database");
+        return NULL;
+    }
+    return mode == OPEN_OR_CREATE ? store_open_mongo(place->spec, database, clock, error)
+                                  : store_open_mongo_existing(place->spec, database, clock, error);
 }
 
 /* What is said of a store: a URI may hold a password. */
@@ -78,18 +109,20 @@ static const char *shown(const char *spec)
     return is_mongo(spec) ? "mongodb" : spec;
 }
 
-/* DATA_DIR; NULL when the settings are faulty, which is said. */
-static char *configured_store(void)
+/* MONGO_URI with MONGO_DB, else DATA_DIR. False: the settings are faulty, which is said. */
+static bool configured_place(Place *ret_place)
 {
     Config config = {0};
     g_autoptr(GString) faults = g_string_new(NULL);
-    char *spec = NULL;
-    if (config_load(&config, faults))
-        spec = g_strdup(config.data_dir);
-    else
+    bool is_loaded = config_load(&config, FOR_UPKEEP, faults);
+    if (is_loaded) {
+        ret_place->spec = g_strdup(config.mongo_uri != NULL ? config.mongo_uri : config.data_dir);
+        ret_place->database = g_strdup(config.mongo_uri != NULL ? config.mongo_db : NULL);
+    } else {
         fprintf(stderr, "flowops: %s", faults->str);
+    }
     config_done(&config);
-    return spec;
+    return is_loaded;
 }
 
 /* ---- fsck ---- */
@@ -142,14 +175,14 @@ static bool check_store(Upkeep *upkeep, const char *spec, Store *store, bool rep
     return true;
 }
 
-static int fsck(const char *spec, bool repairs)
+static int fsck(const Place *place, bool repairs)
 {
     Upkeep upkeep = {.clock = clock_new_system()};
     g_autoptr(GError) error = NULL;
     FsckReport report;
     int status;
-    Store *store = open_store(spec, repairs ? OPEN_EXISTING : OPEN_TO_LOOK, upkeep.clock, &error);
-    if (store == NULL || !check_store(&upkeep, spec, store, repairs, &report, &error))
+    Store *store = open_place(place, repairs ? OPEN_EXISTING : OPEN_TO_LOOK, upkeep.clock, &error);
+    if (store == NULL || !check_store(&upkeep, place->spec, store, repairs, &report, &error))
         status = fail(error);
     else
         status = report.n_faults > report.n_repaired ? EXIT_FAULTS : 0;
@@ -160,20 +193,20 @@ static int fsck(const char *spec, bool repairs)
 
 int upkeep_fsck(int argc, char **argv)
 {
-    g_autofree char *spec = NULL;
+    g_auto(Place) place = {0};
     gboolean repairs = FALSE;
     const GOptionEntry entries[] = {
-        {"store", 0, 0, G_OPTION_ARG_STRING, &spec, "A directory, or mongodb://host/database (the configured store)",
-         "STORE"},
+        {"store", 0, 0, G_OPTION_ARG_STRING, &place.spec,
+         "A directory, or mongodb://host/database (the configured store)", "STORE"},
         {"repair", 0, 0, G_OPTION_ARG_NONE, &repairs, "Make faulty documents anew; nobody else may use the store",
          NULL},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     if (!parse("flowops fsck", "Folds every journal and compares it with what is shown of it.", entries, argc, argv))
         return EXIT_TROUBLE;
-    if (spec == NULL)
-        spec = configured_store();
-    return spec != NULL ? fsck(spec, repairs) : EXIT_TROUBLE;
+    if (place.spec == NULL && !configured_place(&place))
+        return EXIT_TROUBLE;
+    return fsck(&place, repairs);
 }
 
 /* ---- copy ---- */
@@ -192,6 +225,16 @@ static bool is_same(const FsckReport *one, const FsckReport *other)
            memcmp(one->digest, other->digest, FSCK_DIGEST_SIZE) == 0;
 }
 
+static int conclude(const FsckReport *source, const FsckReport *target)
+{
+    if (target->n_faults == 0 && is_same(source, target)) {
+        printf("the copy is complete: both sides hold the same\n");
+        return 0;
+    }
+    printf("the copy is NOT complete: the two sides differ%s\n", target->n_faults > 0 ? ", the target is faulty" : "");
+    return EXIT_FAULTS;
+}
+
 /* Proves both sides. A source's faulty documents are its own: the target's were made from the journals. */
 static int verify(Upkeep *upkeep, const char *from, Store *source, const char *to, Store *target)
 {
@@ -200,63 +243,165 @@ static int verify(Upkeep *upkeep, const char *from, Store *source, const char *t
     if (!check_store(upkeep, from, source, false, &source_report, &error) ||
         !check_store(upkeep, to, target, false, &target_report, &error))
         return fail(error);
-    if (target_report.n_faults == 0 && is_same(&source_report, &target_report)) {
-        printf("the copy is complete: both sides hold the same\n");
-        return 0;
-    }
-    printf("the copy is NOT complete: the two sides differ%s\n",
-           target_report.n_faults > 0 ? ", the target is faulty" : "");
-    return EXIT_FAULTS;
+    return conclude(&source_report, &target_report);
 }
 
-static int copy_between(Upkeep *upkeep, const char *from, Store *source, const char *to, Store *target)
+static int copy_source(Upkeep *upkeep, StoreSource *source, Store *target)
 {
     g_autoptr(GError) error = NULL;
     CopyReport report;
     CopyOptions options = {.progress = tell_copy_progress, .arg = upkeep};
-    StoreSource *walk = store_source_new(source);
     upkeep->told_at = clock_monotonic_ms(upkeep->clock);
-    bool is_copied = copy_store(walk, target, &options, &report, &error);
-    store_source_close(walk);
-    if (!is_copied)
+    if (!copy_store(source, target, &options, &report, &error))
         return fail(error);
     printf("%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " flow versions, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
            " runs, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " events written; the rest was there\n",
            report.n_flow_versions_written, report.n_flow_versions, report.n_runs_written, report.n_runs,
            report.n_events_written, report.n_events);
-    return verify(upkeep, from, source, to, target);
+    return 0;
 }
 
-static int copy(const char *from, const char *to)
+static int copy_between(Upkeep *upkeep, const char *from, Store *source, const char *to, Store *target)
+{
+    g_autoptr(StoreSource) walk = store_source_new(source);
+    int status = copy_source(upkeep, walk, target);
+    return status != 0 ? status : verify(upkeep, from, source, to, target);
+}
+
+static int copy(const Place *from, const Place *to)
 {
     Upkeep upkeep = {.clock = clock_new_system()};
     g_autoptr(GError) error = NULL;
-    Store *source = open_store(from, OPEN_EXISTING, upkeep.clock, &error);
-    Store *target = source != NULL ? open_store(to, OPEN_OR_CREATE, upkeep.clock, &error) : NULL;
-    int status = target != NULL ? copy_between(&upkeep, from, source, to, target) : fail(error);
+    Store *source = open_place(from, OPEN_EXISTING, upkeep.clock, &error);
+    Store *target = source != NULL ? open_place(to, OPEN_OR_CREATE, upkeep.clock, &error) : NULL;
+    int status = target != NULL ? copy_between(&upkeep, from->spec, source, to->spec, target) : fail(error);
     store_close(target);
     store_close(source);
     clock_free(upkeep.clock);
     return status;
 }
 
+/* ---- copy of what the older service wrote ---- */
+
+/* A place that is a MongoDB database, opened as the older service's. */
+static StoreSource *open_legacy(const Place *from, const LegacyOptions *options, GError **error)
+{
+    g_autofree char *database = is_mongo(from->spec) ? database_of(from->spec) : NULL;
+    if (database == NULL) {
+        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
+                            "--from-legacy takes a URI with the database in its path: mongodb://host/database");
+        return NULL;
+    }
+    return legacy_source_open(from->spec, database, options, error);
+}
+
+/* The source is walked once more for its sum: what it told the first time is held against what the target has now. */
+static int verify_legacy(Upkeep *upkeep, const Place *from, const LegacyOptions *options, const Place *to,
+                         Store *target)
+{
+    g_autoptr(GError) error = NULL;
+    FsckReport source_report, target_report;
+    LegacyOptions silent = *options;
+    silent.tell = NULL; /* once is enough */
+    g_autoptr(StoreSource) source = open_legacy(from, &silent, &error);
+    if (source == NULL)
+        return fail(error);
+    legacy_source_set_target(source, target);
+    if (!fsck_sum_source(source, upkeep->clock, &source_report, &error) ||
+        !check_store(upkeep, to->spec, target, false, &target_report, &error))
+        return fail(error);
+    return conclude(&source_report, &target_report);
+}
+
+static int tell_refusals(LegacyRefusals refusals)
+{
+    if (refusals.n_flows + refusals.n_runs + refusals.n_schedules == 0)
+        return 0;
+    printf("%" G_GINT64_FORMAT " flows and %" G_GINT64_FORMAT " runs could not be taken, %" G_GINT64_FORMAT
+           " flows lost their schedule\n",
+           refusals.n_flows, refusals.n_runs, refusals.n_schedules);
+    return EXIT_FAULTS;
+}
+
+static int copy_legacy_to(Upkeep *upkeep, const Place *from, StoreSource *source, const LegacyOptions *options,
+                          const Place *to, Store *target)
+{
+    legacy_source_set_target(source, target);
+    int status = copy_source(upkeep, source, target);
+    if (status != 0)
+        return status;
+    int refused = tell_refusals(legacy_source_refusals(source));
+    status = verify_legacy(upkeep, from, options, to, target);
+    return MAX(status, refused);
+}
+
+static int copy_legacy(const Place *from, const Id *owner, const Place *to)
+{
+    Upkeep upkeep = {.clock = clock_new_system()};
+    g_autoptr(GError) error = NULL;
+    LegacyOptions options = {.owner = *owner, .now_ms = clock_wall_ms(upkeep.clock), .tell = tell};
+    StoreSource *source = open_legacy(from, &options, &error);
+    Store *target = source != NULL ? open_place(to, OPEN_OR_CREATE, upkeep.clock, &error) : NULL;
+    int status = target != NULL ? copy_legacy_to(&upkeep, from, source, &options, to, target) : fail(error);
+    store_close(target);
+    store_source_close(source);
+    clock_free(upkeep.clock);
+    return status;
+}
+
+/* ---- usage ---- */
+
+typedef struct {
+    Place from, legacy, to;
+    char *owner;
+} CopyArguments;
+
+static void copy_arguments_done(CopyArguments *arguments)
+{
+    place_done(&arguments->from);
+    place_done(&arguments->legacy);
+    place_done(&arguments->to);
+    g_free(arguments->owner);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(CopyArguments, copy_arguments_done)
+
+/* NULL: nothing is wrong. */
+static const char *check_copy_arguments(const CopyArguments *arguments, Id *ret_owner)
+{
+    *ret_owner = (Id){""};
+    if ((arguments->from.spec == NULL) == (arguments->legacy.spec == NULL) || arguments->to.spec == NULL)
+        return "copy needs --to, and either --from or --from-legacy";
+    if (arguments->owner != NULL && arguments->legacy.spec == NULL)
+        return "--owner goes with --from-legacy";
+    if (arguments->owner != NULL && !id_parse(arguments->owner, ret_owner))
+        return "--owner takes a UUID";
+    return NULL;
+}
+
 int upkeep_copy(int argc, char **argv)
 {
-    g_autofree char *from = NULL, *to = NULL;
+    g_auto(CopyArguments) arguments = {0};
     const GOptionEntry entries[] = {
-        {"from", 0, 0, G_OPTION_ARG_STRING, &from, "A directory, or mongodb://host/database", "STORE"},
-        {"to", 0, 0, G_OPTION_ARG_STRING, &to, "The same; empty, or a part of such a copy", "STORE"},
+        {"from", 0, 0, G_OPTION_ARG_STRING, &arguments.from.spec, "A directory, or mongodb://host/database", "STORE"},
+        {"from-legacy", 0, 0, G_OPTION_ARG_STRING, &arguments.legacy.spec,
+         "Instead: the database of the service that was here before", "URI"},
+        {"to", 0, 0, G_OPTION_ARG_STRING, &arguments.to.spec, "As --from; empty, or a part of such a copy", "STORE"},
+        {"owner", 0, 0, G_OPTION_ARG_STRING, &arguments.owner,
+         "Whose the flows of --from-legacy are that name no owner", "UUID"},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
+    Id owner;
     if (!parse(
             "flowops copy",
             "Moves a whole store into another. Nobody else may use either meanwhile. Cut short, it goes on when it is "
             "started again.",
             entries, argc, argv))
         return EXIT_TROUBLE;
-    if (from == NULL || to == NULL) {
-        fprintf(stderr, "flowops: copy needs --from and --to\n");
+    const char *fault = check_copy_arguments(&arguments, &owner);
+    if (fault != NULL) {
+        fprintf(stderr, "flowops: %s\n", fault);
         return EXIT_TROUBLE;
     }
-    return copy(from, to);
+    return arguments.legacy.spec != NULL ? copy_legacy(&arguments.legacy, &owner, &arguments.to)
+                                         : copy(&arguments.from, &arguments.to);
 }

@@ -52,6 +52,7 @@ Bus *bus_open_local(size_t max_messages, size_t max_bytes);
 typedef struct {
     const char *brokers;   /* host:port, comma separated */
     const char *options;   /* KAFKA_OPTIONS: "key=value,..." handed to the client library; NULL: none */
+    const char *prefix;    /* before the names of topics and groups, so that tests share a broker; NULL: none */
     int32_t n_partitions;  /* of topics that this process has to make */
     int32_t n_replicas;    /* the same; -1: the broker's default */
     bool has_service_side; /* which halves are used; the other's clients are not made */
@@ -74,7 +75,7 @@ void bus_close(Bus *bus); /* nobody may be inside a call; gives partitions back;
 typedef enum {
     BUS_PUBLISHED, /* for good (Kafka: acks=all) */
     BUS_NOT_NOW,   /* may be on the bus or not: publish it again */
-    BUS_REFUSED,   /* never will be: too large, not allowed */
+    BUS_REFUSED,   /* not as it is: too large for the topic, against its rules */
 } BusResult;
 
 /* Blocks until the fate of every message is known, at most about timeout_ms (Kafka: message.timeout.ms, 5 s, where that is

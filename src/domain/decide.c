@@ -3,6 +3,7 @@
 #include "domain/decide.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 #include "domain/decide_internal.h"
 
@@ -173,15 +174,31 @@ Decision *decide_command(const Run *run, const CommandRequest *request)
     return request_command(run, request);
 }
 
-Decision *decide_hand_over(const Run *run, const Id *command_id, int64_t now_ms)
+static bool was_answered(const Run *run, const Announcement *announcement)
+{
+    for (size_t i = 0; i < run->n_announcements; i++)
+        if (run->announcements[i].announced_at == announcement->announced_at &&
+            strcmp(run->announcements[i].engine_id.text, announcement->engine_id.text) == 0)
+            return true;
+    return false;
+}
+
+Decision *decide_hand_over(const Run *run, const Announcement *announcement, const Id *command_id, int64_t now_ms)
 {
     if (run_status_is_terminal(run->status))
         return decision_nothing("The run is %s: it has ended.", run_status_name(run->status));
+    if (announcement != NULL && was_answered(run, announcement))
+        return decision_nothing("The run was handed over for this announcement.");
+    if (announcement != NULL && run->generation == 1 && run->pending.command == COMMAND_START &&
+        run->pending.requested_at > announcement->announced_at)
+        return decision_nothing("The run was started after this announcement.");
     Decision *decision = decision_append(1);
     Event *event = decision_add(decision, run, EVENT_HANDED_OVER, now_ms);
     event->command = COMMAND_START;
     event->command_id = *command_id;
     event->generation = run->generation + 1;
+    if (announcement != NULL)
+        event->announcement = *announcement;
     return decision;
 }
 

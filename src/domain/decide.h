@@ -54,9 +54,11 @@ Decision *decide_command(const Run *run, const CommandRequest *request);
  * COMPLETED (or any terminal status) for a step never RUNNING is taken as it is: engines are not perfect. */
 Decision *decide_status(const Run *run, const StatusMessage *status);
 
-/* Gives the run to an engine again: HANDED_OVER with generation + 1 (and, when it was RUNNING or PAUSED, no change of
- * status). NOTHING when the run has ended. */
-Decision *decide_hand_over(const Run *run, const Id *command_id, int64_t now_ms);
+/* Gives the run to an engine that announced itself: HANDED_OVER with generation + 1 (and, when it was RUNNING or PAUSED, no
+ * change of status). NOTHING when the run has ended, when it was handed over for this announcement before, and when its first
+ * START is unanswered and younger than the announcement: that engine has it, or is about to (a START that is lost all the
+ * same is sent again). announcement NULL: whoever it is. */
+Decision *decide_hand_over(const Run *run, const Announcement *announcement, const Id *command_id, int64_t now_ms);
 
 /* An ended run whose engine never closed its steps: CANCELLED for each open step, error "not reported by the engine".
  * NOTHING unless the phase is PHASE_ENDING. */

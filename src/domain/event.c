@@ -169,6 +169,10 @@ void event_encode(const Event *event, GString *out)
         json_put_string(&writer, "command", command_name(COMMAND_START));
         json_put_string(&writer, "commandId", event->command_id.text);
         json_put_int(&writer, "generation", event->generation);
+        if (event->announcement.engine_id.text[0] != '\0') {
+            json_put_string(&writer, "engineId", event->announcement.engine_id.text);
+            json_put_instant(&writer, "announcedAt", event->announcement.announced_at);
+        }
     }
     json_end_object(&writer);
 }
@@ -247,8 +251,11 @@ static bool decode_command(const JsonValue *object, Event *event, GError **error
 static bool decode_handed_over(const JsonValue *object, Event *event, GError **error)
 {
     event->command = COMMAND_START;
+    event->announcement.announced_at = INSTANT_NONE;
     return member_get_id(object, "commandId", MEMBER_REQUIRED, &event->command_id, error) &&
-           member_get_int(object, "generation", MEMBER_REQUIRED, 1, G_MAXINT64, &event->generation, error);
+           member_get_int(object, "generation", MEMBER_REQUIRED, 1, G_MAXINT64, &event->generation, error) &&
+           member_get_id(object, "engineId", MEMBER_OPTIONAL, &event->announcement.engine_id, error) &&
+           member_get_instant(object, "announcedAt", MEMBER_OPTIONAL, &event->announcement.announced_at, error);
 }
 
 static bool decode_origin(const JsonValue *object, Origin *ret_origin, GError **error)

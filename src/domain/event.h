@@ -41,6 +41,13 @@ typedef struct {
     int64_t offset;
 } Origin;
 
+/* An engine's word that it has begun to take the commands of some partitions (ENGINE_STATUS): its id and the timestamp make
+ * it the only one of its kind, wherever and however often it arrives. */
+typedef struct {
+    Id engine_id;
+    int64_t announced_at;
+} Announcement;
+
 typedef struct {
     EventType type;
     int64_t seq; /* 1, 2, 3 ... within the run */
@@ -60,6 +67,8 @@ typedef struct {
     CommandKind command;
     Id command_id;
     Id requested_by; /* COMMAND_REQUESTED; the zero id (text "") for the service itself */
+
+    Announcement announcement; /* HANDED_OVER: what it answers; engine_id "" when it is not known */
 
     /* HANDED_OVER, FLOW_STATUS, STEP_STATUS: the generation it belongs to */
     int64_t generation;

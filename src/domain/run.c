@@ -46,6 +46,7 @@ Run *run_copy(const Run *run)
     copy->taken = g_memdup2(run->taken, run->n_taken * sizeof *run->taken);
     for (size_t i = 0; i < run->n_taken; i++)
         copy->taken[i].origin.topic = g_strdup(run->taken[i].origin.topic);
+    copy->announcements = g_memdup2(run->announcements, run->n_announcements * sizeof *run->announcements);
     copy->steps = g_memdup2(run->steps, run->n_steps * sizeof *run->steps);
     for (size_t i = 0; i < run->n_steps; i++) {
         copy->steps[i].error = g_strdup(run->steps[i].error);
@@ -72,6 +73,7 @@ void run_free(Run *run)
     }
     g_free(run->steps);
     g_free(run->error);
+    g_free(run->announcements);
     run_clear_taken(run);
     birth_unref(run->birth);
     g_free(run);

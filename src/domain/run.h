@@ -9,7 +9,8 @@
 #define STEP_OUTPUTS_MAX_BYTES (64 * 1024)
 #define RUN_OUTPUTS_MAX_BYTES (256 * 1024)
 #define RUN_INPUTS_MAX_BYTES (64 * 1024)
-#define RUN_ERROR_MAX_BYTES 4096 /* of an error text that is kept, cut at a character */
+#define RUN_MAX_ANNOUNCEMENTS 1024 /* that a run remembers; then it forgets the oldest */
+#define RUN_ERROR_MAX_BYTES 4096   /* of an error text that is kept, cut at a character */
 
 /* Flow statuses with a position that are taken of one timestamp: bounds what a run remembers to know them again. */
 #define RUN_MAX_TAKEN_AT_ONCE 32
@@ -71,6 +72,9 @@ typedef struct {
     /* Those of that timestamp that had a position, in the order taken: what a replay is known by. */
     TakenStatus *taken;
     size_t n_taken;
+    /* Announcements that hand-overs of this run have answered, the oldest first: a replay of one hands nothing over. */
+    Announcement *announcements;
+    size_t n_announcements;
     int64_t ended_at; /* wall time of the terminal flow status event's timestamp; INSTANT_NONE */
 
     StepState *steps; /* flattened, definition order */

@@ -74,12 +74,23 @@ static void fold_command(Run *run, const Event *event)
                                     .seq = event->seq};
 }
 
+static void note_announcement(Run *run, const Announcement *announcement)
+{
+    if (announcement->engine_id.text[0] == '\0')
+        return;
+    if (run->n_announcements == RUN_MAX_ANNOUNCEMENTS)
+        memmove(run->announcements, run->announcements + 1, --run->n_announcements * sizeof *run->announcements);
+    run->announcements = g_renew(Announcement, run->announcements, run->n_announcements + 1);
+    run->announcements[run->n_announcements++] = *announcement;
+}
+
 /* The START of a hand-over takes the place of one still unanswered: it is as old as the first, but the same to engines
  * as what was published last. Any other pending command stays and is published again behind it. */
 static void fold_handed_over(Run *run, const Event *event)
 {
     run->generation = event->generation;
     run->handed_over_seq = event->seq;
+    note_announcement(run, &event->announcement);
     if (run->pending.command == COMMAND_START) {
         run->pending.command_id = event->command_id;
         run->pending.seq = event->seq;

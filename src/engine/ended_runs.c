@@ -4,8 +4,8 @@
 #include <glib.h>
 
 typedef struct {
-    Id run_id; /* first: the table's key is its text */
-    int64_t generation;
+    Id run_id;                      /* first: the table's key is its text */
+    int64_t generation, started_at; /* the highest, the newest */
 } EndedRun;
 
 struct EndedRuns {
@@ -35,11 +35,12 @@ void ended_runs_free(EndedRuns *ended)
 }
 
 /* A run that ended before, in a lower generation, keeps its place: it is rare, and forgotten a little early at worst. */
-void ended_runs_note(EndedRuns *ended, const Id *run_id, int64_t generation)
+void ended_runs_note(EndedRuns *ended, const Id *run_id, int64_t generation, int64_t started_at)
 {
     EndedRun *known = g_hash_table_lookup(ended->by_id, run_id->text);
     if (known != NULL) {
         known->generation = MAX(known->generation, generation);
+        known->started_at = MAX(known->started_at, started_at);
         return;
     }
     EndedRun *entry;
@@ -53,13 +54,14 @@ void ended_runs_note(EndedRuns *ended, const Id *run_id, int64_t generation)
     }
     entry->run_id = *run_id;
     entry->generation = generation;
+    entry->started_at = started_at;
     g_hash_table_insert(ended->by_id, entry->run_id.text, entry);
 }
 
-int64_t ended_runs_generation(const EndedRuns *ended, const Id *run_id)
+bool ended_runs_has(const EndedRuns *ended, const Id *run_id, int64_t generation, int64_t started_at)
 {
     const EndedRun *known = g_hash_table_lookup(ended->by_id, run_id->text);
-    return known != NULL ? known->generation : 0;
+    return known != NULL && generation <= known->generation && started_at <= known->started_at;
 }
 
 size_t ended_runs_count(const EndedRuns *ended)

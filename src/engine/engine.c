@@ -198,7 +198,7 @@ static void forget_ended(Engine *engine)
 {
     for (size_t i = 0; i < engine->to_free->len; i++) {
         EngineRun *run = engine->to_free->pdata[i];
-        ended_runs_note(engine->ended, engine_run_id(run), engine_run_generation(run));
+        ended_runs_note(engine->ended, engine_run_id(run), engine_run_generation(run), engine_run_started_at(run));
         g_hash_table_remove(engine->runs, engine_run_id(run)->text);
         engine_run_free(run);
     }
@@ -209,9 +209,10 @@ static void forget_ended(Engine *engine)
 static void handle_start(Engine *engine, CommandMessage *command, int32_t partition)
 {
     EngineRun *known = g_hash_table_lookup(engine->runs, command->run_id.text);
-    int64_t generation =
-        known != NULL ? engine_run_generation(known) : ended_runs_generation(engine->ended, &command->run_id);
-    if (command->generation <= generation)
+    bool is_repeat = known != NULL
+                         ? command->generation <= engine_run_generation(known)
+                         : ended_runs_has(engine->ended, &command->run_id, command->generation, command->timestamp);
+    if (is_repeat)
         return;
     if (known != NULL) {
         g_hash_table_remove(engine->runs, command->run_id.text);

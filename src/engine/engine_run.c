@@ -181,6 +181,7 @@ EngineRun *engine_run_new(CommandMessage *start, int32_t partition, const RunPor
     run->id = start->run_id;
     run->flow_id = start->flow_id;
     run->generation = start->generation;
+    run->started_at = start->timestamp;
     run->partition = partition;
     run->last_seq = start->seq;
     run->port = port;
@@ -233,6 +234,11 @@ const Id *engine_run_id(const EngineRun *run)
 int64_t engine_run_generation(const EngineRun *run)
 {
     return run->generation;
+}
+
+int64_t engine_run_started_at(const EngineRun *run)
+{
+    return run->started_at;
 }
 
 int32_t engine_run_partition(const EngineRun *run)

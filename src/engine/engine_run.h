@@ -52,6 +52,7 @@ void engine_run_attempt_done(EngineRun *run, size_t step, char *outputs_json, ch
 
 const Id *engine_run_id(const EngineRun *run);
 int64_t engine_run_generation(const EngineRun *run);
+int64_t engine_run_started_at(const EngineRun *run); /* timestamp of its START */
 int32_t engine_run_partition(const EngineRun *run);
 bool engine_run_has_ended(const EngineRun *run);
 

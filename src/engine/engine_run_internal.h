@@ -39,8 +39,9 @@ typedef enum {
 struct EngineRun {
     Id id, flow_id;
     int64_t generation;
-    int32_t partition; /* of the bus, that its commands come on */
-    int64_t last_seq;  /* of the last command taken; a repeat does not go beyond it */
+    int64_t started_at; /* timestamp of the START */
+    int32_t partition;  /* of the bus, that its commands come on */
+    int64_t last_seq;   /* of the last command taken; a repeat does not go beyond it */
     TextMap inputs;
     const RunPort *port;
     Definition *definition;

@@ -26,6 +26,7 @@ const Route *api_routes(size_t *ret_n_routes)
         {HTTP_POST, API_BASE_PATH "/runs/{id}/resume", runs_resume, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/stop", runs_stop, false},
         {HTTP_GET, API_BASE_PATH "/runs/{id}/events", runs_read_events, false},
+        {HTTP_DELETE, API_BASE_PATH "/runs/{id}", runs_delete, false},
         {HTTP_GET, "/healthz", health_live, true},
         {HTTP_GET, "/readyz", health_ready, true},
         {HTTP_GET, "/metrics", health_metrics, true},
@@ -43,7 +44,8 @@ Api *api_new(const ApiOptions *options, Service *service, Hub *hub, const Clock 
     api->auth_mode = options->auth_mode;
     api->gateway_secret = g_strdup(options->gateway_secret);
     api->local_user = options->local_user;
-    memcpy(api->cursor_secret, options->cursor_secret, API_SECRET_SIZE);
+    api->cursor_secret = options->cursor_secret;
+    api->cursor_secret_arg = options->cursor_secret_arg;
     api->version = g_strdup(options->version);
     api->started_at = clock_wall_ms(clock);
     api->service = service;

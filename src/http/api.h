@@ -26,11 +26,13 @@ typedef enum {
 
 typedef struct {
     AuthMode auth_mode;
-    const char *gateway_secret;         /* copied; NULL: none is asked for */
-    Id local_user;                      /* AUTH_NONE: who calls when there is no X-User-Id */
-    const unsigned char *cursor_secret; /* API_SECRET_SIZE bytes, copied; the same for all replicas: store_secret() */
-    size_t n_loops;                     /* as in HttpOptions */
-    const char *version;                /* copied; shown by /healthz and /metrics */
+    const char *gateway_secret; /* copied; NULL: none is asked for */
+    Id local_user;              /* AUTH_NONE: who calls when there is no X-User-Id */
+    /* API_SECRET_SIZE bytes, the same for all replicas; NULL while the store has not told yet. Any thread, never blocks. */
+    const unsigned char *(*cursor_secret)(void *arg);
+    void *cursor_secret_arg;
+    size_t n_loops;      /* as in HttpOptions */
+    const char *version; /* copied; shown by /healthz and /metrics */
 } ApiOptions;
 
 Api *api_new(const ApiOptions *options, Service *service, Hub *hub, const Clock *clock);

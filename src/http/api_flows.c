@@ -52,6 +52,11 @@ void flows_create(ApiRequest *request)
 
 /* ---- GET /flows ---- */
 
+static const unsigned char *cursor_secret(const ApiRequest *request)
+{
+    return request->api->cursor_secret(request->api->cursor_secret_arg);
+}
+
 static void listed(ApiRequest *request, ServiceCall *call)
 {
     if (call->result != RESULT_OK) {
@@ -68,9 +73,9 @@ static void listed(ApiRequest *request, ServiceCall *call)
 
     CursorList kind = call->kind == CALL_LIST_FLOWS ? CURSOR_FLOWS : CURSOR_RUNS;
     g_autofree char *next = NULL;
-    if (list->has_more && list->n_items > 0)
-        next =
-            cursor_encode(request->api->cursor_secret, kind, &call->caller, &list->items[list->n_items - 1].position);
+    const unsigned char *secret = cursor_secret(request); /* known: the store has answered */
+    if (list->has_more && list->n_items > 0 && secret)
+        next = cursor_encode(secret, kind, &call->caller, &list->items[list->n_items - 1].position);
     int64_t page_size = (int64_t)call->query.limit;
     EnvelopePaging paging = {.has_page = !call->query.after,
                              .page = call->query.skip / page_size,
@@ -82,12 +87,16 @@ static void listed(ApiRequest *request, ServiceCall *call)
 
 void api_list(ApiRequest *request, CallKind kind, const Id *flow_id)
 {
+    const unsigned char *secret = cursor_secret(request);
+    if (!secret) {
+        api_reply_failure(request, RESULT_UNAVAILABLE, NULL, "the store does not answer");
+        return;
+    }
     g_autoptr(Faults) faults = faults_new();
     g_auto(Query) query = {0};
     ServiceCall *call = api_call_new(request, kind);
     if (query_init(&query, http_request_query(request->http), faults))
-        paging_parse(&query, kind == CALL_LIST_FLOWS ? CURSOR_FLOWS : CURSOR_RUNS, flow_id, request->api->cursor_secret,
-                     call, faults);
+        paging_parse(&query, kind == CALL_LIST_FLOWS ? CURSOR_FLOWS : CURSOR_RUNS, flow_id, secret, call, faults);
     if (faults_count(faults) > 0) {
         api_reply_faults(request, faults);
         service_call_free(call);

@@ -26,7 +26,8 @@ struct Api {
     AuthMode auth_mode;
     char *gateway_secret;
     Id local_user;
-    unsigned char cursor_secret[API_SECRET_SIZE];
+    const unsigned char *(*cursor_secret)(void *arg);
+    void *cursor_secret_arg;
     char *version;
     int64_t started_at;
     Service *service;
@@ -96,6 +97,7 @@ void runs_pause(ApiRequest *request);
 void runs_resume(ApiRequest *request);
 void runs_stop(ApiRequest *request);
 void runs_get_status(ApiRequest *request);
+void runs_delete(ApiRequest *request);
 void runs_read_events(ApiRequest *request);
 void health_live(ApiRequest *request);
 void health_ready(ApiRequest *request);

@@ -126,6 +126,27 @@ void runs_get_status(ApiRequest *request)
     api_submit(request, call, got_status);
 }
 
+/* ---- DELETE /runs/{id} ---- */
+
+static void deleted(ApiRequest *request, ServiceCall *call)
+{
+    if (call->result == RESULT_OK)
+        api_reply_empty(request, 204, NULL, 0);
+    else
+        api_reply_failure(request, call->result, call->faults, call->message);
+}
+
+void runs_delete(ApiRequest *request)
+{
+    Precondition precondition;
+    if (!api_read_if_match(request, &precondition))
+        return;
+    ServiceCall *call = api_call_new(request, CALL_DELETE_RUN);
+    call->run_id = request->id;
+    call->precondition = precondition;
+    api_submit(request, call, deleted);
+}
+
 /* ---- GET /runs, GET /flows/{id}/runs ---- */
 
 void runs_list(ApiRequest *request)

@@ -9,6 +9,7 @@
 #define ID_PAGE 1000
 #define GROUP_WRITES 256 /* and bytes: what one flush makes durable, and what waits for it in memory */
 #define GROUP_BYTES ((size_t)4 * 1024 * 1024)
+#define SETTLE_MS 30000 /* for what a busy server has to catch up with: 64 MiB at most */
 #define TARGET_PAGE_ENTRIES 1000
 #define TARGET_PAGE_BYTES (1024 * 1024)
 
@@ -374,6 +375,13 @@ static bool copy_runs(Copy *copy, GError **error)
     return is_end && flush_group(copy, error);
 }
 
+/* A shared store's documents follow their journals. */
+static bool settle_target(Copy *copy, GError **error)
+{
+    return store_settle(copy->target, SETTLE_MS) ||
+           fail(error, FLOWOPS_UNAVAILABLE, "the target's documents did not follow within %d s", SETTLE_MS / 1000);
+}
+
 bool copy_store(StoreSource *source, Store *target, const CopyOptions *options, CopyReport *ret_report, GError **error)
 {
     Copy copy = {.source = source, .target = target, .options = options};
@@ -381,7 +389,7 @@ bool copy_store(StoreSource *source, Store *target, const CopyOptions *options, 
     copy.group = g_ptr_array_new_with_free_func(append_free);
     bool is_done = check_known(&copy, store_list_flow_ids, source->ops->find_flows, "flow", &has_flows, error) &&
                    check_known(&copy, store_list_run_ids, source->ops->find_runs, "run", &copy.has_runs, error) &&
-                   copy_flows(&copy, error) && copy_runs(&copy, error);
+                   copy_flows(&copy, error) && copy_runs(&copy, error) && settle_target(&copy, error);
     g_ptr_array_unref(copy.group);
     if (is_done)
         *ret_report = copy.report;

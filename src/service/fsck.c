@@ -48,6 +48,14 @@ void fsck_end_sum(Fsck *fsck)
         fsck->report.digest[i] ^= digest[i];
 }
 
+void fsck_sum_entry(Fsck *fsck, const RunSeq *entry)
+{
+    g_autofree char *text = g_strdup_printf("outbox %s %" G_GINT64_FORMAT, entry->run_id.text, entry->seq);
+    g_checksum_update(fsck->sum, (const guchar *)text, -1);
+    fsck_end_sum(fsck);
+    fsck->report.n_outbox++;
+}
+
 /* ---- the outbox ---- */
 
 typedef enum { ENTRY_RIGHT, ENTRY_WRONG, ENTRY_UNREADABLE } EntryState;
@@ -95,12 +103,8 @@ static bool drop_entry(Fsck *fsck, const RunSeq *entry, GError **error)
 static bool check_entry(Fsck *fsck, const RunSeq *entry, GError **error)
 {
     EntryState state = look_at_entry(fsck, entry, error);
-    if (state == ENTRY_RIGHT) {
-        g_autofree char *text = g_strdup_printf("outbox %s %" G_GINT64_FORMAT, entry->run_id.text, entry->seq);
-        g_checksum_update(fsck->sum, (const guchar *)text, -1);
-        fsck_end_sum(fsck);
-        fsck->report.n_outbox++;
-    }
+    if (state == ENTRY_RIGHT)
+        fsck_sum_entry(fsck, entry);
     bool is_there = false;
     if (state != ENTRY_WRONG)
         return state == ENTRY_RIGHT;

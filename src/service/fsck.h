@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "base/clock.h"
-#include "store/store.h"
+#include "store/store_source.h"
 
 #define FSCK_DIGEST_SIZE 32
 
@@ -37,5 +37,9 @@ typedef struct {
 /* True when the whole store was looked at, with or without faults. False: the store failed (UNAVAILABLE ...). */
 MUST_CHECK bool fsck_check_store(Store *store, const Clock *clock, const FsckOptions *options, FsckReport *ret_report,
                                  GError **error);
+
+/* The figures and the digest that a sound store with the content of this source has, for a source that is no store itself.
+ * Walks it to its end. */
+MUST_CHECK bool fsck_sum_source(StoreSource *source, const Clock *clock, FsckReport *ret_report, GError **error);
 
 #endif

@@ -25,7 +25,7 @@ static Flow *get_version(Fsck *fsck, const Id *flow_id, int64_t version, bool *r
     return NULL;
 }
 
-static void sum_version(Fsck *fsck, const Flow *flow)
+void fsck_sum_version(Fsck *fsck, const Flow *flow)
 {
     g_autoptr(GString) text = g_string_sized_new(flow->steps_json_size + 1024);
     flow_encode(flow, text);
@@ -78,7 +78,7 @@ static bool check_flow(Fsck *fsck, const Id *flow_id, int64_t head, GError **err
         if (flow == NULL)
             continue;
         check_version(fsck, flow, flow_id, version, newest);
-        sum_version(fsck, flow);
+        fsck_sum_version(fsck, flow);
     }
     return check_head(fsck, newest, flow_id, head, error);
 }

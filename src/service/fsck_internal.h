@@ -22,6 +22,10 @@ void fsck_tell(Fsck *fsck, const char *format, ...) PRINTF_LIKE(2, 3);
 void fsck_progress(Fsck *fsck);
 /* Adds what was summed up, and begins anew. */
 void fsck_end_sum(Fsck *fsck);
+/* What a sum is made of: a whole flow version; one event of a run, whose id came first; a whole outbox entry. */
+void fsck_sum_version(Fsck *fsck, const Flow *flow);
+void fsck_sum_event(Fsck *fsck, const JournalEntry *entry);
+void fsck_sum_entry(Fsck *fsck, const RunSeq *entry);
 /* What was read is broken, which is a fault; anything else ends the check. */
 bool fsck_is_damage(const GError *error);
 

@@ -86,6 +86,12 @@ static void compare(Look *look)
                   members->str + 2);
 }
 
+void fsck_sum_event(Fsck *fsck, const JournalEntry *entry)
+{
+    g_checksum_update(fsck->sum, (const guchar *)entry->text, (gssize)entry->size);
+    g_checksum_update(fsck->sum, (const guchar *)"\n", 1);
+}
+
 static bool fold_entry(Fsck *fsck, Look *look, const JournalEntry *entry)
 {
     g_autoptr(GError) error = NULL;
@@ -97,8 +103,7 @@ static bool fold_entry(Fsck *fsck, Look *look, const JournalEntry *entry)
         return false;
     }
     run_actors_note(&look->actors, event);
-    g_checksum_update(fsck->sum, (const guchar *)entry->text, (gssize)entry->size);
-    g_checksum_update(fsck->sum, (const guchar *)"\n", 1);
+    fsck_sum_event(fsck, entry);
     if (look->document != NULL && look->document->seq == look->run->seq)
         compare(look);
     return true;

@@ -1,59 +1,67 @@
-/* A hand-over is a walk over all open runs, a page at a time, each page one commit. */
+/* A hand-over is a walk over all open runs, a page at a time, each page one commit; one for each announcement, in the order
+ * they came, so that each is remembered in the journals and a replay of it changes nothing. Every run whose START has been
+ * published is among them: the relay sees to that. */
 #include "service/hand_over.h"
 
 #include <string.h>
 
 #include "base/log.h"
 
-#define HAND_OVER_PAGE 256  /* runs of one commit: bounds what their states take together */
-#define SECOND_LOOK_MS 2000 /* a shared store's documents follow within 1 s when it is well */
+#define HAND_OVER_PAGE 256 /* runs of one commit: bounds what their states take together */
+
+/* What is left of one announcement. */
+typedef struct {
+    Announcement announcement;
+    GHashTable *partitions; /* of int32_t as pointers */
+    Id after;               /* how far the walk is */
+    size_t n_runs;
+} Walk;
 
 struct HandOver {
     Service *service;
     Bell latch;
-    GHashTable *partitions; /* of int32_t as pointers: to be handed over */
-    GHashTable *done;       /* of run ids: by the first look, so that the second leaves them alone; owns */
-    Id after;               /* how far this look is */
-    size_t n_runs;
-    int64_t second_look_at; /* monotonic ms; 0: none is to come */
-    bool is_second;
+    GQueue walks; /* of Walk; owns. No longer than the statuses of a batch */
 };
 
 HandOver *hand_over_new(Service *service)
 {
     HandOver *hand_over = g_new0(HandOver, 1);
     hand_over->service = service;
-    hand_over->partitions = g_hash_table_new(g_direct_hash, g_direct_equal);
-    hand_over->done = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    g_queue_init(&hand_over->walks);
     bell_init(&hand_over->latch);
     return hand_over;
 }
 
+static void walk_free(Walk *walk)
+{
+    g_hash_table_unref(walk->partitions);
+    g_free(walk);
+}
+
 void hand_over_free(HandOver *hand_over)
 {
-    g_hash_table_unref(hand_over->partitions);
-    g_hash_table_unref(hand_over->done);
+    for (Walk *walk; (walk = g_queue_pop_head(&hand_over->walks)) != NULL;)
+        walk_free(walk);
     bell_done(&hand_over->latch);
     g_free(hand_over);
 }
 
 void hand_over_note(HandOver *hand_over, const StatusMessage *announcement)
 {
-    for (size_t i = 0; i < announcement->n_command_partitions; i++)
-        g_hash_table_add(hand_over->partitions, GINT_TO_POINTER(announcement->command_partitions[i]));
     if (announcement->n_command_partitions == 0)
         return;
-    /* From the start, also what an earlier engine was given a moment ago. */
-    hand_over->after = (Id){""};
-    hand_over->n_runs = 0;
-    hand_over->is_second = false;
-    hand_over->second_look_at = 0;
-    g_hash_table_remove_all(hand_over->done);
+    Walk *walk = g_new0(Walk, 1);
+    walk->announcement = (Announcement){.engine_id = announcement->engine_id, .announced_at = announcement->timestamp};
+    walk->partitions = g_hash_table_new(g_direct_hash, g_direct_equal);
+    for (size_t i = 0; i < announcement->n_command_partitions; i++)
+        g_hash_table_add(walk->partitions, GINT_TO_POINTER(announcement->command_partitions[i]));
+    g_queue_push_tail(&hand_over->walks, walk);
     log_event(LOG_INFO, "an engine announced itself", "engineId", announcement->engine_id.text, NULL);
 }
 
 /* Of a page, those that the engine is to have. False: the bus does not know its partitions now. */
-static bool select_runs(HandOver *hand_over, Id *ids, size_t n, size_t *ret_n_selected, GError **error)
+static bool select_runs(HandOver *hand_over, const Walk *walk, Id *ids, size_t n, size_t *ret_n_selected,
+                        GError **error)
 {
     *ret_n_selected = 0;
     for (size_t i = 0; i < n; i++) {
@@ -62,63 +70,53 @@ static bool select_runs(HandOver *hand_over, Id *ids, size_t n, size_t *ret_n_se
             g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the bus does not know its partitions");
             return false;
         }
-        if (g_hash_table_contains(hand_over->partitions, GINT_TO_POINTER(partition)) &&
-            !(hand_over->is_second && g_hash_table_contains(hand_over->done, ids[i].text)))
+        if (g_hash_table_contains(walk->partitions, GINT_TO_POINTER(partition)))
             ids[(*ret_n_selected)++] = ids[i];
     }
     return true;
 }
 
-static bool do_page(HandOver *hand_over, const Id *ids, size_t n, GError **error)
+static bool do_page(HandOver *hand_over, const Walk *walk, const Id *ids, size_t n, GError **error)
 {
-    Service *service = hand_over->service;
-    WriterItem item = {.kind = ITEM_HAND_OVER, .run_ids = ids, .n_run_ids = n};
-    bool is_done = writer_do(service, &item, sizeof item + n * sizeof *ids, &hand_over->latch);
-    if (is_done && item.result != RESULT_OK) {
+    WriterItem item = {.kind = ITEM_HAND_OVER, .run_ids = ids, .n_run_ids = n, .announcement = &walk->announcement};
+    bool is_done = writer_do(hand_over->service, &item, sizeof item + n * sizeof *ids, &hand_over->latch);
+    if (!is_done) {
+        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the service is stopping");
+    } else if (item.result != RESULT_OK) {
         g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE,
                             item.message != NULL ? item.message : "the store does not answer");
         is_done = false;
-    } else if (!is_done) {
-        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the service is stopping");
     }
     g_free(item.message);
-    for (size_t i = 0; is_done && service->is_shared && !hand_over->is_second && i < n; i++)
-        g_hash_table_add(hand_over->done, g_strdup(ids[i].text));
     return is_done;
 }
 
-static bool look(HandOver *hand_over, GError **error)
+static bool do_walk(HandOver *hand_over, Walk *walk, GError **error)
 {
     Service *service = hand_over->service;
     Id ids[HAND_OVER_PAGE];
     size_t n, n_selected;
     do {
-        if (atomic_load(&service->is_stopping)) {
-            g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the service is stopping");
+        if (!store_list_runs_in_phase(service->store, PHASE_OPEN, INSTANT_NONE, walk->after.text, HAND_OVER_PAGE, ids,
+                                      &n, error))
             return false;
-        }
-        if (!store_list_runs_in_phase(service->store, PHASE_OPEN, INSTANT_NONE, hand_over->after.text, HAND_OVER_PAGE,
-                                      ids, &n, error))
+        Id last = n > 0 ? ids[n - 1] : walk->after;
+        if (!select_runs(hand_over, walk, ids, n, &n_selected, error) ||
+            (n_selected > 0 && !do_page(hand_over, walk, ids, n_selected, error)))
             return false;
-        Id last = n > 0 ? ids[n - 1] : hand_over->after;
-        if (!select_runs(hand_over, ids, n, &n_selected, error) ||
-            (n_selected > 0 && !do_page(hand_over, ids, n_selected, error)))
-            return false;
-        hand_over->after = last;
-        hand_over->n_runs += n_selected;
+        walk->after = last;
+        walk->n_runs += n_selected;
         bus_hold_statuses(service->bus); /* a long walk must not look like a dead consumer */
-    } while (n == HAND_OVER_PAGE);
+    } while (n == HAND_OVER_PAGE && !atomic_load(&service->is_stopping));
     return true;
 }
 
-static void finish(HandOver *hand_over)
+static void finish(HandOver *hand_over, const Walk *walk)
 {
     Service *service = hand_over->service;
-    g_autofree char *count = g_strdup_printf("%zu", hand_over->n_runs);
-    log_event(LOG_INFO, "unfinished runs were handed to the engine", "runs", count, NULL);
-    g_hash_table_remove_all(hand_over->partitions);
-    g_hash_table_remove_all(hand_over->done);
-    hand_over->second_look_at = 0;
+    g_autofree char *count = g_strdup_printf("%zu", walk->n_runs);
+    log_event(LOG_INFO, "the engine has been given its partitions' unfinished runs", "engineId",
+              walk->announcement.engine_id.text, "runs", count, NULL);
     if (!atomic_load(&service->is_relay_open) && atomic_load(&service->is_accepting)) {
         atomic_store(&service->is_relay_open, true);
         bell_ring(&service->relay_bell);
@@ -127,25 +125,15 @@ static void finish(HandOver *hand_over)
 
 bool hand_over_do(HandOver *hand_over, GError **error)
 {
-    Service *service = hand_over->service;
-    if (g_hash_table_size(hand_over->partitions) == 0)
-        return true;
-    int64_t now_ms = clock_monotonic_ms(service->clock);
-    if (hand_over->second_look_at > now_ms)
-        return true;
-    if (!look(hand_over, error))
-        return false;
-    if (service->is_shared && !hand_over->is_second) {
-        hand_over->is_second = true;
-        hand_over->second_look_at = clock_monotonic_ms(service->clock) + SECOND_LOOK_MS;
-        hand_over->after = (Id){""};
-        return true;
+    for (Walk *walk; (walk = g_queue_peek_head(&hand_over->walks)) != NULL;) {
+        if (!do_walk(hand_over, walk, error))
+            return false;
+        if (atomic_load(&hand_over->service->is_stopping)) {
+            g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the service is stopping");
+            return false;
+        }
+        finish(hand_over, walk);
+        walk_free(g_queue_pop_head(&hand_over->walks));
     }
-    finish(hand_over);
     return true;
-}
-
-bool hand_over_is_due_again(const HandOver *hand_over)
-{
-    return g_hash_table_size(hand_over->partitions) > 0;
 }

@@ -18,8 +18,4 @@ void hand_over_note(HandOver *hand_over, const StatusMessage *announcement);
 /* Hands over what was noted. False: not all, call again; UNAVAILABLE, or the service stops. */
 MUST_CHECK bool hand_over_do(HandOver *hand_over, GError **error);
 
-/* True while a second look is to come: the documents of a shared store may be up to a second behind their journals, so runs
- * that were just created may be missing from the first. The announcement must not be forgotten before that. */
-bool hand_over_is_due_again(const HandOver *hand_over);
-
 #endif

@@ -130,7 +130,7 @@ static bool commit_position(Intake *intake)
 {
     for (int64_t wait_ms = INTAKE_RETRY_MS;;) {
         g_autoptr(GError) error = NULL;
-        if (hand_over_is_due_again(intake->hand_over) || bus_commit_statuses(intake->service->bus, &error))
+        if (bus_commit_statuses(intake->service->bus, &error))
             return true;
         if (!flowops_error_is_retryable(error)) {
             log_error(LOG_WARNING, "the bus position was not kept; statuses may come again", error, NULL);

@@ -84,8 +84,8 @@ bool order_is_superseded(Service *service, const Order *order)
     const Run *run = order->view->run;
     if (cached != NULL && cached->run != NULL && cached->seq > run->seq)
         run = cached->run;
-    bool is_superseded =
-        order->seq < run->handed_over_seq || (order->command == COMMAND_START && run_status_is_terminal(run->status));
+    bool is_superseded = (order->seq < run->handed_over_seq && !order->is_repeat) ||
+                         (order->command == COMMAND_START && run_status_is_terminal(run->status));
     run_view_unref(cached);
     return is_superseded;
 }

@@ -90,6 +90,8 @@ static void read_events(Service *service, ServiceCall *call)
         store_read_journal(service->store, call->run_id.text, call->after, call->limit, BUS_MAX_MESSAGE_BYTES, &error);
     if (call->journal == NULL)
         fail_with(service, call, error);
+    else if (call->journal->n_entries == 0 && call->after == 0) /* deleted by another replica */
+        fail(call, RESULT_NOT_FOUND, "no such run");
     else if (call->journal->n_entries > 0)
         service_note_seq(service, call->run_id.text, call->journal->entries[call->journal->n_entries - 1].seq);
 }

@@ -17,6 +17,9 @@
 #define RELAY_POLL_MS 1000 /* a lost ring costs no more than this */
 #define PUBLISH_TIMEOUT_MS 1000
 #define RESEND_PAGE 256
+#define SLOW_MAX \
+    64 /* orders of a batch for partitions that failed in the last one: they must not keep the others waiting */
+#define SETTLE_MS 1000 /* documents follow their journals within this when the store is well */
 
 static void message_free(void *message)
 {
@@ -52,17 +55,39 @@ static bool encode(Relay *relay, const Order *order, size_t *ret_n_messages, GEr
     return true;
 }
 
+static gpointer partition_of(const Relay *relay, const Order *order)
+{
+    return GINT_TO_POINTER(bus_command_partition(relay->service->bus, order->view->run_id.text));
+}
+
+/* Whether this order has its turn; `runs` are those of the batch. One of a run that the bus has refused a command of is left to
+ * the outbox, where the refused one is, too. */
+static bool has_turn(Relay *relay, GList *link, GHashTable *runs, size_t *n_slow)
+{
+    Order *order = link->data;
+    if (g_hash_table_contains(relay->refused, order->view->run_id.text)) {
+        order_free(order);
+        g_queue_delete_link(&relay->todo, link);
+        return false;
+    }
+    bool is_slow = g_hash_table_size(relay->slow) > 0 && g_hash_table_contains(relay->slow, partition_of(relay, order));
+    if ((is_slow && *n_slow >= SLOW_MAX) || !g_hash_table_add(runs, order->view->run_id.text))
+        return false;
+    *n_slow += is_slow;
+    return true;
+}
+
 /* Moves orders from `todo` to the batch: one of a run, those of a run in line. */
 static bool fill_batch(Relay *relay, GError **error)
 {
     g_autoptr(GHashTable) runs = g_hash_table_new(g_str_hash, g_str_equal);
-    size_t size_bytes = 0;
+    size_t size_bytes = 0, n_slow = 0;
     g_ptr_array_set_size(relay->messages, 0);
     g_array_set_size(relay->n_messages, 0);
     for (GList *link = relay->todo.head, *next; link != NULL; link = next) {
         next = link->next;
         Order *order = link->data;
-        if (!g_hash_table_add(runs, order->view->run_id.text))
+        if (!has_turn(relay, link, runs, &n_slow))
             continue;
         guint n_before = relay->messages->len;
         size_t n;
@@ -87,25 +112,42 @@ static void unfill_batch(Relay *relay)
     g_ptr_array_set_size(relay->batch, 0);
 }
 
-/* An order is done when none of its messages has to be tried again. */
+/* It stays in the outbox, and what comes later of its run with it, until the next look at what nobody answered. */
+static void note_refused(Relay *relay, const Order *order, const GError *error)
+{
+    log_error(LOG_ERROR, "the bus refused a command; it is tried again later", error, "runId", order->view->run_id.text,
+              NULL);
+    g_hash_table_add(relay->refused, g_strdup(order->view->run_id.text));
+}
+
+static BusResult worst_of(const BusResult *results, size_t n)
+{
+    BusResult worst = BUS_PUBLISHED;
+    for (size_t i = 0; i < n; i++)
+        worst = MAX(worst, results[i]);
+    return worst;
+}
+
 static void settle_batch(Relay *relay, const BusResult *results, const GError *error)
 {
-    guint n_left = 0, at = 0;
+    guint n_left = 0;
+    g_hash_table_remove_all(relay->slow);
     for (guint i = 0; i < relay->batch->len; i++) {
         Order *order = relay->batch->pdata[i];
-        bool is_done = true;
-        for (size_t n = g_array_index(relay->n_messages, size_t, i); n > 0; n--, at++) {
-            is_done = is_done && results[at] != BUS_NOT_NOW;
-            if (results[at] == BUS_PUBLISHED)
-                atomic_fetch_add(&relay->service->n_commands_published, 1);
-            else if (results[at] == BUS_REFUSED) /* this one will never do; the others will */
-                log_error(LOG_ERROR, "the bus refused a command", error, "runId", order->view->run_id.text, NULL);
-        }
-        if (!is_done) {
+        size_t n = g_array_index(relay->n_messages, size_t, i);
+        BusResult result = worst_of(results, n);
+        results += n;
+        if (result == BUS_NOT_NOW) {
             relay->batch->pdata[n_left++] = order;
+            g_hash_table_add(relay->slow, partition_of(relay, order));
             continue;
         }
-        relay_note_published(relay, order);
+        if (result == BUS_REFUSED) {
+            note_refused(relay, order, error);
+        } else {
+            atomic_fetch_add(&relay->service->n_commands_published, (int_fast64_t)n);
+            relay_note_published(relay, order);
+        }
         order_free(order);
     }
     g_ptr_array_set_size(relay->batch, (gint)n_left);
@@ -113,16 +155,24 @@ static void settle_batch(Relay *relay, const BusResult *results, const GError *e
 
 static void note_bus(Relay *relay, bool is_up, const GError *error)
 {
-    if (atomic_exchange(&relay->service->is_bus_up, is_up) && !is_up)
+    bool is_ending = !atomic_load(&relay->service->is_accepting); /* then the bus ends with us */
+    if (atomic_exchange(&relay->service->is_bus_up, is_up) && !is_up && !is_ending)
         log_error(LOG_ERROR, "the bus takes no commands; they wait in the outbox", error, NULL);
+}
+
+/* Whoever lists the open runs finds those whose START is on the bus: a hand-over rests on that. */
+static bool settle_documents(Relay *relay)
+{
+    return !relay->service->is_shared ||
+           (relay_refresh_documents(relay) && store_settle(relay->service->store, SETTLE_MS));
 }
 
 /* False: try again after a while. */
 static bool publish_batch(Relay *relay)
 {
     g_autoptr(GError) error = NULL;
-    if (!fill_batch(relay, &error)) {
-        log_error(LOG_WARNING, "the relay could not read what to publish; it tries again", error, NULL);
+    if (!fill_batch(relay, &error) || !settle_documents(relay)) {
+        log_error(LOG_WARNING, "commands wait for the store", error, NULL);
         unfill_batch(relay);
         return false;
     }
@@ -160,9 +210,14 @@ static void add_unanswered(Relay *relay, const Id *run_id)
         log_error(LOG_WARNING, "an unanswered command cannot be published again", error, "runId", run_id->text, NULL);
         return;
     }
-    RunSeq pending = {.run_id = *run_id, .seq = view->run->pending.seq};
-    if (view->run->pending.command != COMMAND_NONE && !relay_is_held(relay, run_id) &&
-        !relay_is_recent(relay, &pending)) {
+    RunSeq unpublished;
+    size_t n_unpublished = 1;
+    bool is_read = store_read_outbox_of(relay->service->store, run_id->text, view->run->pending.seq + 1, 1,
+                                        &unpublished, &n_unpublished, &error);
+    if (!is_read)
+        log_error(LOG_WARNING, "an unanswered command cannot be published again", error, "runId", run_id->text, NULL);
+    /* What is not published yet, here or by another replica, is not to be overtaken by what is. */
+    if (is_read && n_unpublished == 0 && view->run->pending.command != COMMAND_NONE) {
         Order *order = order_new_pending(view);
         order->is_repeat = true;
         relay_add(relay, order);
@@ -178,6 +233,11 @@ static bool resend_unanswered(Relay *relay, GError **error)
     if (now_ms - relay->resent_at < service->options.command_resend_ms || atomic_load(&service->is_outbox_behind))
         return true;
     relay->resent_at = now_ms;
+    if (g_hash_table_size(relay->refused) > 0) { /* they get another chance, from the outbox, in order */
+        g_hash_table_remove_all(relay->refused);
+        atomic_store(&service->is_outbox_behind, true);
+        return true;
+    }
     int64_t before = clock_wall_ms(service->clock) - service->options.command_resend_ms;
     Id ids[RESEND_PAGE];
     Id after = {""};
@@ -243,6 +303,8 @@ void relay_main(void *arg)
                    .batch = g_ptr_array_new(),
                    .messages = g_ptr_array_new_with_free_func(message_free),
                    .n_messages = g_array_new(FALSE, FALSE, sizeof(size_t)),
+                   .slow = g_hash_table_new(g_direct_hash, g_direct_equal),
+                   .refused = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL),
                    .resent_at = clock_monotonic_ms(service->clock)};
     relay_init_outbox(&relay);
     int64_t wait_ms = 0;
@@ -259,4 +321,6 @@ void relay_main(void *arg)
     g_ptr_array_unref(relay.batch);
     g_ptr_array_unref(relay.messages);
     g_array_unref(relay.n_messages);
+    g_hash_table_unref(relay.slow);
+    g_hash_table_unref(relay.refused);
 }

@@ -14,6 +14,8 @@ typedef struct {
     GPtrArray *batch;    /* of Order: under way; owns */
     GPtrArray *messages; /* of BusMessage: of the batch */
     GArray *n_messages;  /* of size_t: how many are each order's */
+    GHashTable *slow;    /* command partitions, as pointers, that took nothing in the last batch */
+    GHashTable *refused; /* run ids: the bus refused a command of theirs; owns */
     int64_t resent_at;   /* monotonic ms of the last look for unanswered commands */
 
     /* relay_outbox.c */
@@ -21,7 +23,7 @@ typedef struct {
     GHashTable *recent;  /* RunSeq -> monotonic ms: published by this process, and perhaps still in the outbox */
     GQueue recent_order; /* of RunSeq in `recent`, the oldest first */
     GArray *to_mark;     /* of RunSeq: published, the store was not told */
-    GArray *to_refresh;  /* of Id: taken over, their runs' documents may be missing */
+    GArray *to_refresh;  /* of Id: runs of orders that were taken over, whose documents may be missing */
     Marking *marking;    /* the store is being told */
     Sightings *others;   /* entries of the outbox that are not this process's */
     RunSeq swept;        /* how far the current round through the outbox is */
@@ -40,6 +42,8 @@ void relay_done_outbox(Relay *relay);
 
 /* This order is on the bus: its entry is to be forgotten. */
 void relay_note_published(Relay *relay, const Order *order);
+/* Writes the documents of runs that were taken over. False: not now. */
+MUST_CHECK bool relay_refresh_documents(Relay *relay);
 /* Tells the store of it, without waiting; at most one such write is under way. */
 void relay_mark(Relay *relay);
 /* Published by this process, a moment ago. */

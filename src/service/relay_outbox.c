@@ -101,8 +101,6 @@ void relay_note_published(Relay *relay, const Order *order)
         return;
     RunSeq entry = {.run_id = order->view->run_id, .seq = order->seq};
     g_array_append_val(relay->to_mark, entry);
-    if (order->is_taken_over)
-        g_array_append_val(relay->to_refresh, entry.run_id);
     if (g_hash_table_contains(relay->recent, &entry))
         return;
     RunSeq *key = g_memdup2(&entry, sizeof entry);
@@ -150,8 +148,7 @@ static void take_marking(Relay *relay)
     marking_free(marking);
 }
 
-/* Documents of runs that were taken over, before their marks are removed. False: not now. */
-static bool refresh_documents(Relay *relay)
+bool relay_refresh_documents(Relay *relay)
 {
     if (relay->to_refresh->len == 0)
         return true;
@@ -175,7 +172,7 @@ void relay_mark(Relay *relay)
     take_marking(relay);
     if (service->is_shared)
         forget_old_recent(relay, clock_monotonic_ms(service->clock));
-    if (relay->marking != NULL || relay->to_mark->len == 0 || !refresh_documents(relay))
+    if (relay->marking != NULL || relay->to_mark->len == 0)
         return;
     guint n = MIN(relay->to_mark->len, MARK_MAX);
     Marking *marking = g_new0(Marking, 1);
@@ -225,11 +222,11 @@ bool relay_take_outbox(Relay *relay, GError **error)
     atomic_store(&service->is_outbox_behind, false);
     drop_todo(relay);
     RunSeq entries[OUTBOX_PAGE];
-    RunSeq after = {.run_id = {""}};
-    size_t n;
+    RunSeq after;
+    size_t n = 0;
     bool is_well;
     do {
-        is_well = store_read_outbox(service->store, &after, OUTBOX_PAGE, entries, &n, error);
+        is_well = store_read_outbox(service->store, n > 0 ? &after : NULL, OUTBOX_PAGE, entries, &n, error);
         for (size_t i = 0; is_well && i < n; i++) {
             Order *order = NULL;
             is_well = relay_is_recent(relay, &entries[i]) || load_order(relay, &entries[i], &order, error);
@@ -246,6 +243,18 @@ bool relay_take_outbox(Relay *relay, GError **error)
 }
 
 /* ---- a shared store ---- */
+
+/* Another replica's order; its run's document may be missing, too. */
+static bool take_over(Relay *relay, const RunSeq *entry, Order **ret_order, GError **error)
+{
+    if (!load_order(relay, entry, ret_order, error))
+        return false;
+    if (*ret_order != NULL) {
+        (*ret_order)->is_taken_over = true;
+        g_array_append_val(relay->to_refresh, entry->run_id);
+    }
+    return true;
+}
 
 static bool is_in(const GQueue *orders, const RunSeq *entry)
 {
@@ -278,12 +287,10 @@ static bool has_to_wait(Relay *relay, const Order *order, GQueue *ready, bool *r
             return true;
         }
         Order *others = NULL;
-        if (!load_order(relay, &earlier[i], &others, error))
+        if (!take_over(relay, &earlier[i], &others, error))
             return false;
-        if (others != NULL) {
-            others->is_taken_over = true;
+        if (others != NULL)
             g_queue_push_tail(ready, others);
-        }
     }
     return true;
 }
@@ -325,7 +332,8 @@ static bool sweep_page(Relay *relay, bool *ret_has_more, GError **error)
 {
     RunSeq entries[OUTBOX_PAGE];
     size_t n;
-    if (!store_read_outbox(relay->service->store, &relay->swept, OUTBOX_PAGE, entries, &n, error))
+    const RunSeq *after = relay->swept.run_id.text[0] != '\0' ? &relay->swept : NULL;
+    if (!store_read_outbox(relay->service->store, after, OUTBOX_PAGE, entries, &n, error))
         return false;
     int64_t now_ms = clock_monotonic_ms(relay->service->clock);
     for (size_t i = 0; i < n; i++) {
@@ -333,12 +341,10 @@ static bool sweep_page(Relay *relay, bool *ret_has_more, GError **error)
             sightings_note(relay->others, &entries[i].run_id, entries[i].seq, now_ms) < TAKE_OVER_MS)
             continue;
         Order *order = NULL;
-        if (!load_order(relay, &entries[i], &order, error))
+        if (!take_over(relay, &entries[i], &order, error))
             return false;
-        if (order != NULL) {
-            order->is_taken_over = true;
+        if (order != NULL)
             relay_add(relay, order);
-        }
     }
     *ret_has_more = n == OUTBOX_PAGE;
     if (*ret_has_more) {

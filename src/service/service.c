@@ -218,7 +218,8 @@ static RunView *read_document(Service *service, const char *run_id, const RunVie
 
 static RunView *load_shared_document(Service *service, const char *run_id, RunView *cached, GError **error)
 {
-    if (cached != NULL && cached->run != NULL)
+    /* A settled run may have been deleted by another replica, which its journal does not tell. */
+    if (cached != NULL && cached->run != NULL && cached->phase != PHASE_SETTLED)
         return catch_up(service, run_view_ref(cached), error);
     g_autoptr(GError) own_error = NULL;
     RunView *view = read_document(service, run_id, cached, &own_error);
@@ -229,6 +230,10 @@ static RunView *load_shared_document(Service *service, const char *run_id, RunVi
     if (own_error != NULL && own_error->code != FLOWOPS_NOT_FOUND) {
         g_propagate_error(error, g_steal_pointer(&own_error));
         return NULL;
+    }
+    if (own_error != NULL) { /* no document (yet, or any more): only the journal can tell */
+        cache_remove(service->runs, run_id);
+        cache_remove(service->known_seqs, run_id);
     }
     return service_load_current(service, run_id, error);
 }

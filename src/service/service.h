@@ -25,6 +25,7 @@ typedef struct {
     size_t cache_bytes;        /* run cache bound */
     size_t n_readers;          /* store reader threads */
     int64_t command_resend_ms; /* COMMAND_RESEND_SECONDS */
+    int64_t run_retention_ms; /* a settled run is deleted so long after its last change; 0: never. RUN_RETENTION_DAYS */
 } ServiceOptions;
 
 /* Starts writer, readers, relay, intake and sweeper. On a bus that is not durable nothing is published before an engine has
@@ -49,6 +50,7 @@ typedef enum {
     CALL_DELETE_FLOW, /* flow_id is_forced precondition */
     CALL_START_RUN,   /* flow_id start */
     CALL_COMMAND_RUN, /* run_id command is_forced precondition */
+    CALL_DELETE_RUN,  /* run_id precondition */
     /* readers */
     CALL_GET_FLOW,    /* flow_id */
     CALL_LIST_FLOWS,  /* query */
@@ -151,7 +153,7 @@ RunView *service_find_run(Service *service, const char *run_id);
 
 typedef struct {
     bool is_store_up, is_bus_up, is_accepting;
-    bool is_relay_idle; /* as service_is_relay_idle() */
+    bool is_relay_idle;   /* as service_is_relay_idle() */
     char bus_reason[160]; /* why it is not up */
     int64_t status_lag;   /* messages not yet taken in; -1: not known */
     int32_t n_partitions; /* of statuses, held by this replica */

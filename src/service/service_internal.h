@@ -26,12 +26,13 @@
 
 typedef enum {
     ITEM_CALL,
-    ITEM_STATUSES,  /* a batch from the bus: one commit, one outcome */
-    ITEM_HAND_OVER, /* these runs go to an engine again */
-    ITEM_STOP,      /* these are stopped on the service's own behalf (their flow was deleted by force) */
-    ITEM_SETTLE,    /* these ended and their engine left steps open */
-    ITEM_PUBLISHED, /* outbox entries are on the bus */
-    ITEM_REFRESH,   /* the documents of these are behind their journals */
+    ITEM_STATUSES,    /* a batch from the bus: one commit, one outcome */
+    ITEM_HAND_OVER,   /* these runs go to an engine again */
+    ITEM_STOP,        /* these are stopped on the service's own behalf (their flow was deleted by force) */
+    ITEM_SETTLE,      /* these ended and their engine left steps open */
+    ITEM_PUBLISHED,   /* outbox entries are on the bus */
+    ITEM_REFRESH,     /* the documents of these are behind their journals */
+    ITEM_DELETE_RUNS, /* these have settled and are past their retention */
 } WriterItemKind;
 
 typedef enum {
@@ -55,8 +56,9 @@ struct WriterItem {
     CallResult result; /* OK, UNAVAILABLE, UNKNOWN ...: of the item as a whole */
     int n_attempts;
     ServiceCall *call; /* ITEM_CALL */
-    const Id *run_ids; /* HAND_OVER, STOP, SETTLE, REFRESH: one commit, one outcome */
+    const Id *run_ids; /* HAND_OVER, STOP, SETTLE, REFRESH, DELETE_RUNS: one commit, one outcome */
     size_t n_run_ids;
+    const Announcement *announcement; /* HAND_OVER: to whom */
     StatusItem *statuses;
     size_t n_statuses;
     const RunSeq *published; /* PUBLISHED */
@@ -150,7 +152,7 @@ typedef struct {
     Id command_id;
     int64_t timestamp;
     int64_t seq;
-    bool is_repeat;     /* was published before: nothing to mark */
+    bool is_repeat; /* what is pending, and was published before: nothing to mark, and no hand-over makes up for it */
     bool is_taken_over; /* another replica's: its run's document may be missing, too */
 } Order;
 Order *order_new(const Event *event); /* without a view */

@@ -1,22 +1,24 @@
 /* The sweeper finishes what would otherwise stay unfinished: it stops the runs of flows deleted by force, closes the steps
- * that an engine left open, and, in a shared store, writes the documents that a replica which died left behind. */
+ * that an engine left open, and, in a shared store, writes the documents that a replica which died left behind. It deletes what is past its retention. */
 #include "service/service_internal.h"
 
 #include <string.h>
 
 #include "base/log.h"
+#include "service/retention.h"
 #include "service/sightings.h"
 
 #define SWEEP_MS 2000
 #define SWEEP_PAGE 64        /* runs of one commit: bounds what their states take together */
 #define ENDING_MAX 100000    /* runs whose age is kept; what is beyond is settled when others are */
-#define OTHERS_LOOK_MS 10000 /* rules.md: documents that nobody has touched for so long are folded again */
+#define OTHERS_LOOK_MS 10000 /* a document that its replica did not write in this time, it will not write any more */
 
 typedef struct {
     Service *service;
     Bell latch;
     Sightings *ending; /* runs that ended with open steps */
     int64_t looked_at; /* monotonic ms of the last look at what others did */
+    Retention retention;
 } Sweeper;
 
 /* One commit for these runs. False: it failed (and is logged), or the service stops. */
@@ -130,6 +132,7 @@ void sweeper_main(void *arg)
             atomic_store(&service->may_have_runs_to_stop, true);
         settle(&sweeper);
         look_at_others(&sweeper);
+        retention_step(service, &sweeper.retention, &sweeper.latch);
     }
     bell_done(&sweeper.latch);
     sightings_free(sweeper.ending);

@@ -21,7 +21,7 @@ void updates_main(void *arg)
             service_note_seq(service, updates[i].run_id.text, updates[i].seq);
             hub_ring_seq(service->hub, updates[i].run_id.text, updates[i].seq);
         }
-        if (!is_well && was_well && !atomic_load(&service->is_stopping))
+        if (!is_well && was_well && atomic_load(&service->is_accepting)) /* else the bus ends with us */
             log_error(LOG_WARNING, "other replicas are not heard; streams look for themselves", error, NULL);
         was_well = is_well;
         if (!is_well && !bell_wait(&service->stop_bell, UPDATES_RETRY_MS))

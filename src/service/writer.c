@@ -454,12 +454,16 @@ void writer_main(void *arg)
         for (size_t i = 0; i < n_items; i++) {
             if (refuse_late(service, items[i]))
                 continue;
-            if (!is_flow_change(items[i])) {
+            bool is_deletion = is_run_deletion(items[i]);
+            if (!is_deletion && !is_flow_change(items[i])) {
                 group_take(group, items[i]);
                 continue;
             }
             group_finish(group); /* it sees all that came before it, committed */
-            flow_change(service, items[i]);
+            if (is_deletion)
+                run_delete(service, items[i]);
+            else
+                flow_change(service, items[i]);
             group = group_new(service);
             group_look_up_flows(group, items + i + 1, n_items - i - 1);
         }

@@ -61,6 +61,10 @@ static inline const Run *touched_state(const TouchedRun *touched)
 bool is_flow_change(const WriterItem *item);
 void flow_change(Service *service, WriterItem *item);
 
+/* Deleting runs: the same way. */
+bool is_run_deletion(const WriterItem *item);
+void run_delete(Service *service, WriterItem *item);
+
 /* A new flow joins the group. */
 void group_take_flow_creation(Group *group, WriterItem *item);
 /* The answer of a created or updated flow, after its commit. */

@@ -215,12 +215,12 @@ static void take_command(Group *group, WriterItem *item)
 
 /* ---- what the service does by itself ---- */
 
-static Decision *decide_own(Group *group, WriterItemKind kind, const Run *run)
+static Decision *decide_own(Group *group, const WriterItem *item, const Run *run)
 {
     Id command_id = id_make(group->now_ms);
-    switch (kind) {
+    switch (item->kind) {
     case ITEM_HAND_OVER:
-        return decide_hand_over(run, &command_id, group->now_ms);
+        return decide_hand_over(run, item->announcement, &command_id, group->now_ms);
     case ITEM_SETTLE:
         return decide_settle(run, group->now_ms);
     default: {
@@ -256,7 +256,7 @@ static void take_own(Group *group, WriterItem *item, const Id *run_id)
         return;
     }
     const Run *run = touched_state(touched);
-    g_autoptr(Decision) decision = decide_own(group, item->kind, run);
+    g_autoptr(Decision) decision = decide_own(group, item, run);
     if (decision->kind == DECISION_APPEND)
         touched_append(touched, decision, SELF);
 }

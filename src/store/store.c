@@ -150,7 +150,7 @@ bool store_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq *
                        GError **error)
 {
     assert_may_read(store);
-    g_assert(limit >= 1);
+    g_assert(limit >= 1 && (after == NULL || after->run_id.text[0] != '\0'));
     return store->ops->read_outbox(store, after, limit, ret_entries, ret_n, error);
 }
 
@@ -160,6 +160,13 @@ bool store_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, 
     assert_may_read(store);
     g_assert(run_id != NULL && limit >= 1);
     return store->ops->read_outbox_of(store, run_id, before_seq, limit, ret_entries, ret_n, error);
+}
+
+bool store_settle(Store *store, int64_t timeout_ms)
+{
+    assert_may_read(store);
+    g_assert(timeout_ms >= 0);
+    return store->ops->settle(store, timeout_ms);
 }
 
 bool store_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
@@ -199,6 +206,13 @@ bool store_check(Store *store, GError **error)
 {
     assert_may_read(store);
     return store->ops->check(store, error);
+}
+
+void store_interrupt(Store *store)
+{
+    if (store != NULL && store->ops->interrupt != NULL) {
+        store->ops->interrupt(store);
+    }
 }
 
 void store_close(Store *store)

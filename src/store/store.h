@@ -27,12 +27,18 @@ MUST_CHECK Store *store_open_sqlite(const char *data_dir, const Clock *clock, GE
 MUST_CHECK Store *store_open_sqlite_readonly(const char *data_dir, GError **error);
 /* The MongoDB store: database `database` of the servers in `uri`. Opens whether or not a server answers; then reads and
  * writes are UNAVAILABLE until one does, and what must be there (indexes, the secret) is made when it is first needed.
- * INVALID: a malformed uri; the message has no secret of it. */
+ * INVALID: a malformed uri (the message has no secret of it); another version, or another program's documents. */
 MUST_CHECK Store *store_open_mongo(const char *uri, const char *database, const Clock *clock, GError **error);
+/* The same, of a store that is there: nothing is made, indexes neither. NOT_FOUND: the database is no store. UNAVAILABLE: no
+ * server answers. */
+MUST_CHECK Store *store_open_mongo_existing(const char *uri, const char *database, const Clock *clock, GError **error);
 /* True when other processes may write too: what a process knows may be behind, and is made sure of before a decision
  * that appends nothing. False: every change passes through this Store. */
 bool store_is_shared(const Store *store);
 /* Fails the Nth call of a method, before or after its effect, for tests; takes `inner`. See store_fault.h. */
+/* The process is about to end: calls give up soon on a server that does not answer, what is in doubt stays UNKNOWN. Any
+ * thread, other calls may be under way. */
+void store_interrupt(Store *store);
 void store_close(Store *store); /* NULL is fine; no call may be under way */
 
 /* ---- writing ---- */
@@ -217,21 +223,27 @@ MUST_CHECK bool store_read_outbox(Store *store, const RunSeq *after, size_t limi
 MUST_CHECK bool store_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, size_t limit,
                                      RunSeq *ret_entries, size_t *ret_n, GError **error);
 
-/* Shared store: ids of runs that have not settled (PHASE_OPEN, PHASE_ENDING), whose document nobody has written for 10 s
- * and is behind its journal, ordered by id, after `after`. None where documents are written with their journals. */
+/* Shared store: ids of runs that have not settled (PHASE_OPEN, PHASE_ENDING) and whose document is behind its journal,
+ * ordered by id, after `after`. None where documents are written with their journals. */
 MUST_CHECK bool store_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                                        GError **error);
 
+/* True once the documents of all that this process has written are there for everybody to list; false when they are not
+ * within timeout_ms. At once where documents are written with their journals. */
+MUST_CHECK bool store_settle(Store *store, int64_t timeout_ms);
+
 /* ---- how far another writer may have come: one round trip each ---- */
 
-/* Which of these journals (at most 1000) go beyond the seq that is known. */
+/* Which of these journals (at most 1000) go beyond the seq that is known: that of a state, which ends where an append
+ * did. */
 MUST_CHECK bool store_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error);
 
 /* The newest versions of these flows (at most 1000), 0 for one that is not there. */
 MUST_CHECK bool store_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions,
                                         GError **error);
 
-/* 32 bytes made when the store was created, the same for everyone who opens it: signs list cursors. */
+/* 32 bytes made when the store was created, the same for everyone who opens it: signs list cursors. A shared store that has
+ * not been reached yet has none: NULL. Whoever has read a list finds it known, and it never changes. */
 const unsigned char *store_secret(Store *store);
 
 /* True when the store would take a write now: it makes a small one of its own durable. */

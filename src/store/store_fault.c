@@ -162,6 +162,12 @@ static bool fault_read_outbox_of(Store *base, const char *run_id, int64_t before
            inner->ops->read_outbox_of(inner, run_id, before_seq, limit, ret_entries, ret_n, error);
 }
 
+static bool fault_settle(Store *base, int64_t timeout_ms)
+{
+    Store *inner = inner_of(base);
+    return inner->ops->settle(inner, timeout_ms);
+}
+
 static bool fault_list_runs_behind(Store *base, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                                    GError **error)
 {
@@ -203,6 +209,11 @@ static const unsigned char *fault_secret(Store *base)
     return inner->ops->secret(inner);
 }
 
+static void fault_interrupt(Store *base)
+{
+    store_interrupt(inner_of(base));
+}
+
 static void fault_close(Store *base)
 {
     FaultStore *store = (FaultStore *)base;
@@ -228,11 +239,13 @@ static const StoreOps fault_ops = {
     .list_flow_ids = fault_list_flow_ids,
     .read_outbox = fault_read_outbox,
     .read_outbox_of = fault_read_outbox_of,
+    .settle = fault_settle,
     .list_runs_behind = fault_list_runs_behind,
     .find_newer = fault_find_newer,
     .get_flow_versions = fault_get_flow_versions,
     .check = fault_check,
     .secret = fault_secret,
+    .interrupt = fault_interrupt,
     .close = fault_close,
 };
 

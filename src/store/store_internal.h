@@ -25,12 +25,14 @@ typedef struct {
     bool (*list_flow_ids)(Store *, const char *, size_t, Id *, size_t *, GError **);
     bool (*read_outbox)(Store *, const RunSeq *, size_t, RunSeq *, size_t *, GError **);
     bool (*read_outbox_of)(Store *, const char *, int64_t, size_t, RunSeq *, size_t *, GError **);
+    bool (*settle)(Store *, int64_t);
     bool (*list_runs_behind)(Store *, const char *, size_t, Id *, size_t *, GError **);
     bool (*find_newer)(Store *, const RunSeq *, size_t, bool *, GError **);
     bool (*get_flow_versions)(Store *, const Id *, size_t, int64_t *, GError **);
     bool (*check)(Store *, GError **);
 
     const unsigned char *(*secret)(Store *); /* any thread, never blocks */
+    void (*interrupt)(Store *);              /* any thread, never blocks; NULL: no call waits for anybody */
     void (*close)(Store *);                  /* frees the Store */
 } StoreOps;
 

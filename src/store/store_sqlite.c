@@ -47,6 +47,7 @@ static const StoreOps sqlite_ops = {
     .list_flow_ids = sqlite_list_flow_ids,
     .read_outbox = sqlite_read_outbox,
     .read_outbox_of = sqlite_read_outbox_of,
+    .settle = sqlite_settle,
     .list_runs_behind = sqlite_list_runs_behind,
     .find_newer = sqlite_find_newer,
     .get_flow_versions = sqlite_get_flow_versions,

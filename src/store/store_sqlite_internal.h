@@ -191,6 +191,7 @@ bool sqlite_read_outbox(Store *store, const RunSeq *after, size_t limit, RunSeq 
                         GError **error);
 bool sqlite_read_outbox_of(Store *store, const char *run_id, int64_t before_seq, size_t limit, RunSeq *ret_entries,
                            size_t *ret_n, GError **error);
+bool sqlite_settle(Store *store, int64_t timeout_ms);
 bool sqlite_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error);
 bool sqlite_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error);
 bool sqlite_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions, GError **error);

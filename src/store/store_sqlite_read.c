@@ -315,6 +315,11 @@ static bool read_number(const ReaderLease *lease, StatementId id, const char *ke
 }
 
 /* A document is written in the transaction of its append. */
+bool sqlite_settle(Store *base G_GNUC_UNUSED, int64_t timeout_ms G_GNUC_UNUSED)
+{
+    return true;
+}
+
 bool sqlite_list_runs_behind(Store *base G_GNUC_UNUSED, const char *after G_GNUC_UNUSED, size_t limit G_GNUC_UNUSED,
                              Id *ret_ids G_GNUC_UNUSED, size_t *ret_n, GError **error G_GNUC_UNUSED)
 {

@@ -30,6 +30,7 @@ static const StoreOps readonly_ops = {
     .count_open_runs = sqlite_count_open_runs,
     .list_runs_in_phase = sqlite_list_runs_in_phase,
     .list_runs_to_stop = sqlite_list_runs_to_stop,
+    .list_runs_behind = sqlite_list_runs_behind,
     .list_runs_ended_before = sqlite_list_runs_ended_before,
     .list_run_ids = sqlite_list_run_ids,
     .list_flow_ids = sqlite_list_flow_ids,

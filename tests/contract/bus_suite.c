@@ -250,12 +250,166 @@ static void test_dead_letters_are_counted(void **state G_GNUC_UNUSED)
     assert_string_equal(message->value, "{broken"); /* it was borrowed */
 }
 
+/* Each message has its own fate. */
+static void test_results_are_per_message(void **state G_GNUC_UNUSED)
+{
+    g_autoptr(Bus) bus = open_roomy();
+    g_autofree char *large = g_malloc0(BUS_MAX_MESSAGE_BYTES + 1);
+    g_autoptr(BusMessage) small = bus_message_new("k", "v", 1);
+    g_autoptr(BusMessage) huge = bus_message_new("k", large, BUS_MAX_MESSAGE_BYTES + 1);
+    BusMessage *batch[] = {small, huge, small};
+    BusResult results[3];
+    assert_false(bus_publish_commands(bus, batch, 3, DEADLINE_MS, results, NULL));
+    assert_int_equal(results[0], BUS_NOT_NOW);
+    assert_int_equal(results[1], BUS_REFUSED);
+    assert_int_equal(results[2], BUS_NOT_NOW);
+    batch[1] = small;
+    assert_true(bus_publish_commands(bus, batch, 3, DEADLINE_MS, results, NULL));
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(results[i], BUS_PUBLISHED);
+    bus_shutdown(bus);
+    assert_false(bus_publish_commands(bus, batch, 3, DEADLINE_MS, results, NULL));
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(results[i], BUS_NOT_NOW);
+}
+
+static void test_statuses_can_be_flushed(void **state G_GNUC_UNUSED)
+{
+    g_autoptr(Bus) bus = open_roomy();
+    assert_true(bus_flush_statuses(bus, DEADLINE_MS, NULL));
+    for (int i = 0; i < 20; i++)
+        publish_text(&DIRECTIONS[1], bus, "k", "v");
+    assert_true(bus_flush_statuses(bus, DEADLINE_MS, NULL));
+    if (under_test->is_kept)
+        assert_int_equal(bus_health(bus).n_statuses_queued, 0);
+}
+
+static void test_is_well(void **state G_GNUC_UNUSED)
+{
+    g_autoptr(Bus) bus = open_roomy();
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    BusHealth health;
+    while (health = bus_health(bus), !health.is_up) {
+        assert_true(now_ms() < deadline);
+        assert_true(strlen(health.reason) > 0);
+        sched_yield();
+    }
+    assert_string_equal(health.reason, "");
+    assert_int_equal(bus_is_durable(bus), under_test->is_kept);
+}
+
+static void publish_number(const Direction *direction, Bus *bus, int number)
+{
+    g_autofree char *text = g_strdup_printf("%d", number);
+    publish_text(direction, bus, "same run", text);
+}
+
+static void assert_next_is(const Direction *direction, Bus *bus, int number)
+{
+    g_autoptr(BusMessage) message = next(direction, bus);
+    assert_int_equal(g_ascii_strtoll(message->value, NULL, 10), number);
+}
+
+static void test_holding_takes_nothing_and_loses_nothing(void **state G_GNUC_UNUSED)
+{
+    const Direction *statuses = &DIRECTIONS[1];
+    g_autoptr(Bus) bus = open_roomy();
+    bus_hold_statuses(bus); /* before anything was polled */
+    for (int i = 0; i < 10; i++)
+        publish_number(statuses, bus, i);
+    assert_next_is(statuses, bus, 0);
+    assert_next_is(statuses, bus, 1);
+    for (int i = 10; i < 20; i++) {
+        bus_hold_statuses(bus);
+        publish_number(statuses, bus, i);
+    }
+    assert_true(bus_flush_statuses(bus, DEADLINE_MS, NULL));
+    bus_hold_statuses(bus);
+    for (int i = 2; i < 20; i++)
+        assert_next_is(statuses, bus, i);
+}
+
+static void test_what_was_not_committed_comes_again(void **state G_GNUC_UNUSED)
+{
+    const Direction *statuses = &DIRECTIONS[1];
+    Bus *first = open_roomy();
+    for (int i = 0; i < 10; i++)
+        publish_number(statuses, first, i);
+    for (int i = 0; i < 4; i++)
+        assert_next_is(statuses, first, i);
+    assert_true(bus_commit_statuses(first, NULL));
+    for (int i = 4; i < 7; i++)
+        assert_next_is(statuses, first, i);
+    assert_true(bus_flush_statuses(first, DEADLINE_MS, NULL));
+    bus_close(first);
+    g_autoptr(Bus) second = open_roomy();
+    for (int i = 4; i < 10; i++)
+        assert_next_is(statuses, second, i);
+}
+
+static void test_a_restart_takes_no_command_twice(void **state G_GNUC_UNUSED)
+{
+    const Direction *commands = &DIRECTIONS[0];
+    Bus *first = open_roomy();
+    for (int i = 0; i < 3; i++)
+        publish_number(commands, first, i);
+    for (int i = 0; i < 3; i++)
+        assert_next_is(commands, first, i);
+    BusMessage *none = NULL;
+    size_t n = 0;
+    assert_true(bus_poll_commands(first, &none, 1, 0, &n, NULL)); /* by this the others are taken */
+    bus_close(first);
+    g_autoptr(Bus) second = open_roomy();
+    publish_number(commands, second, 3);
+    assert_next_is(commands, second, 3);
+}
+
+static void test_polled_messages_say_whence(void **state G_GNUC_UNUSED)
+{
+    g_autoptr(Bus) bus = open_roomy();
+    for (size_t d = 0; d < G_N_ELEMENTS(DIRECTIONS); d++) {
+        publish_text(&DIRECTIONS[d], bus, "k", "v");
+        g_autoptr(BusMessage) first = next(&DIRECTIONS[d], bus);
+        publish_text(&DIRECTIONS[d], bus, "k", "v");
+        g_autoptr(BusMessage) second = next(&DIRECTIONS[d], bus);
+        if (!under_test->is_kept) {
+            assert_null(first->origin.topic);
+            continue;
+        }
+        assert_string_equal(first->origin.topic, second->origin.topic);
+        assert_int_equal(first->origin.partition, second->origin.partition);
+        assert_int_equal(second->origin.offset, first->origin.offset + 1);
+        assert_true(second->timestamp >= first->timestamp && first->timestamp > 0);
+    }
+}
+
+/* The engine says which partitions are its own; the service finds a run's among them. */
+static void test_partitions_are_told_once(void **state G_GNUC_UNUSED)
+{
+    g_autoptr(Bus) bus = open_roomy();
+    g_autoptr(GArray) lost = g_array_new(FALSE, FALSE, sizeof(int32_t));
+    g_autoptr(GArray) gained = g_array_new(FALSE, FALSE, sizeof(int32_t));
+    BusPartitions partitions = {lost, gained};
+    publish_text(&DIRECTIONS[0], bus, "some run", "v");
+    g_autoptr(BusMessage) message = next(&DIRECTIONS[0], bus);
+    bus_take_partitions(bus, &partitions);
+    assert_true(gained->len >= 1);
+    assert_int_equal(lost->len, 0);
+    int32_t own = bus_command_partition(bus, "some run");
+    assert_int_equal(own, message->origin.partition);
+    bool is_among = false;
+    for (guint i = 0; i < gained->len; i++)
+        is_among |= g_array_index(gained, int32_t, i) == own;
+    assert_true(is_among);
+    g_array_set_size(gained, 0);
+    bus_take_partitions(bus, &partitions);
+    assert_int_equal(gained->len + lost->len, 0);
+}
+
 /* ---- bounds ---- */
 
 static void test_a_full_queue_is_busy_after_the_timeout(void **state G_GNUC_UNUSED)
 {
-    if (!under_test->is_bounded)
-        skip();
     g_autoptr(Bus) bus = under_test->open(3, ROOMY_BYTES);
     for (size_t d = 0; d < G_N_ELEMENTS(DIRECTIONS); d++) {
         g_autoptr(BusMessage) message = bus_message_new("k", "v", 1);
@@ -280,8 +434,6 @@ static void test_a_full_queue_is_busy_after_the_timeout(void **state G_GNUC_UNUS
 
 static void test_bytes_are_bounded_too(void **state G_GNUC_UNUSED)
 {
-    if (!under_test->is_bounded)
-        skip();
     g_autoptr(Bus) bus = under_test->open(ROOMY_MESSAGES, 100 * 1000);
     g_autofree char *text = g_strnfill(30 * 1000, 'x');
     for (size_t d = 0; d < G_N_ELEMENTS(DIRECTIONS); d++) {
@@ -297,8 +449,6 @@ static void test_bytes_are_bounded_too(void **state G_GNUC_UNUSED)
 
 static void test_tiny_messages_weigh_something(void **state G_GNUC_UNUSED)
 {
-    if (!under_test->is_bounded)
-        skip();
     g_autoptr(Bus) bus = under_test->open(ROOMY_MESSAGES, 10 * 1000);
     g_autoptr(BusMessage) message = bus_message_new(NULL, NULL, 0);
     size_t n_accepted = 0, n = 1;
@@ -356,8 +506,6 @@ static Thread *start_worker(ThreadMain thread_main, Worker *worker)
 
 static void test_a_poll_wakes_a_publisher_that_waits_for_room(void **state G_GNUC_UNUSED)
 {
-    if (!under_test->is_bounded)
-        skip();
     for (size_t d = 0; d < G_N_ELEMENTS(DIRECTIONS); d++) {
         g_autoptr(Bus) bus = under_test->open(1, ROOMY_BYTES);
         publish_text(&DIRECTIONS[d], bus, "k", "first");
@@ -388,17 +536,18 @@ static void test_a_publish_wakes_a_poll(void **state G_GNUC_UNUSED)
 static void test_shutdown_wakes_everyone(void **state G_GNUC_UNUSED)
 {
     enum { N_POLLS = 3 };
+    size_t n_polls = under_test->is_shared ? N_POLLS : 1;
     for (size_t d = 0; d < G_N_ELEMENTS(DIRECTIONS); d++) {
         g_autoptr(Bus) bus = open_roomy();
         Worker workers[N_POLLS];
         Thread *threads[N_POLLS];
-        for (int i = 0; i < N_POLLS; i++) {
+        for (size_t i = 0; i < n_polls; i++) {
             workers[i] = (Worker){.direction = &DIRECTIONS[d], .bus = bus};
             threads[i] = start_worker(poll_one, &workers[i]);
         }
         int64_t began = now_ms();
         bus_shutdown(bus);
-        for (int i = 0; i < N_POLLS; i++) {
+        for (size_t i = 0; i < n_polls; i++) {
             thread_join(threads[i]);
             assert_false(workers[i].is_ok);
             assert_int_equal(workers[i].error_code, FLOWOPS_UNAVAILABLE);
@@ -409,8 +558,6 @@ static void test_shutdown_wakes_everyone(void **state G_GNUC_UNUSED)
 
 static void test_shutdown_wakes_a_publisher_that_waits_for_room(void **state G_GNUC_UNUSED)
 {
-    if (!under_test->is_bounded)
-        skip();
     for (size_t d = 0; d < G_N_ELEMENTS(DIRECTIONS); d++) {
         g_autoptr(Bus) bus = under_test->open(1, ROOMY_BYTES);
         publish_text(&DIRECTIONS[d], bus, "k", "first");
@@ -527,31 +674,63 @@ static void test_many_consumers_share_without_loss(void **state G_GNUC_UNUSED)
     assert_int_equal(total, N_MESSAGES);
 }
 
-int bus_suite_run(const BusImplementation *implementation)
+#define ANY SIZE_MAX
+#define IF(member) offsetof(BusImplementation, member)
+#define TEST(function, where) \
+    { \
+        {.name = #function, .test_func = (function)}, (where) \
+    }
+static const struct {
+    struct CMUnitTest test;
+    size_t where; /* the test is for implementations with this property; ANY */
+} TESTS[] = {
+    TEST(test_opens_and_closes, ANY),
+    TEST(test_nothing_comes_from_an_empty_bus, ANY),
+    TEST(test_a_message_arrives_whole, ANY),
+    TEST(test_directions_do_not_mix, ANY),
+    TEST(test_odd_values_arrive_too, ANY),
+    TEST(test_a_message_too_large_publishes_nothing, ANY),
+    TEST(test_a_batch_keeps_its_order, ANY),
+    TEST(test_an_empty_batch_is_fine, ANY),
+    TEST(test_results_are_per_message, ANY),
+    TEST(test_a_poll_gives_no_more_than_asked, ANY),
+    TEST(test_is_well, ANY),
+    TEST(test_polled_messages_say_whence, ANY),
+    TEST(test_partitions_are_told_once, ANY),
+    TEST(test_statuses_can_be_flushed, ANY),
+    TEST(test_what_was_polled_can_be_committed, ANY),
+    TEST(test_holding_takes_nothing_and_loses_nothing, ANY),
+    TEST(test_what_was_not_committed_comes_again, IF(is_kept)),
+    TEST(test_a_restart_takes_no_command_twice, IF(is_kept)),
+    TEST(test_dead_letters_are_counted, ANY),
+    TEST(test_a_full_queue_is_busy_after_the_timeout, IF(is_bounded)),
+    TEST(test_bytes_are_bounded_too, IF(is_bounded)),
+    TEST(test_tiny_messages_weigh_something, IF(is_bounded)),
+    TEST(test_a_poll_wakes_a_publisher_that_waits_for_room, IF(is_bounded)),
+    TEST(test_a_publish_wakes_a_poll, ANY),
+    TEST(test_shutdown_wakes_everyone, ANY),
+    TEST(test_shutdown_wakes_a_publisher_that_waits_for_room, IF(is_bounded)),
+    TEST(test_after_shutdown_nothing_goes_in_or_out, ANY),
+    TEST(test_order_holds_per_run_among_many_producers, ANY),
+    TEST(test_many_consumers_share_without_loss, IF(is_shared)),
+};
+
+static bool is_for(const BusImplementation *implementation, size_t where)
+{
+    return where == ANY || *(const bool *)((const char *)implementation + where);
+}
+
+int bus_suite_run(const BusImplementation *implementation, size_t part, size_t n_parts)
 {
     under_test = implementation;
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_opens_and_closes),
-        cmocka_unit_test(test_nothing_comes_from_an_empty_bus),
-        cmocka_unit_test(test_a_message_arrives_whole),
-        cmocka_unit_test(test_directions_do_not_mix),
-        cmocka_unit_test(test_odd_values_arrive_too),
-        cmocka_unit_test(test_a_message_too_large_publishes_nothing),
-        cmocka_unit_test(test_a_batch_keeps_its_order),
-        cmocka_unit_test(test_an_empty_batch_is_fine),
-        cmocka_unit_test(test_a_poll_gives_no_more_than_asked),
-        cmocka_unit_test(test_what_was_polled_can_be_committed),
-        cmocka_unit_test(test_dead_letters_are_counted),
-        cmocka_unit_test(test_a_full_queue_is_busy_after_the_timeout),
-        cmocka_unit_test(test_bytes_are_bounded_too),
-        cmocka_unit_test(test_tiny_messages_weigh_something),
-        cmocka_unit_test(test_a_poll_wakes_a_publisher_that_waits_for_room),
-        cmocka_unit_test(test_a_publish_wakes_a_poll),
-        cmocka_unit_test(test_shutdown_wakes_everyone),
-        cmocka_unit_test(test_shutdown_wakes_a_publisher_that_waits_for_room),
-        cmocka_unit_test(test_after_shutdown_nothing_goes_in_or_out),
-        cmocka_unit_test(test_order_holds_per_run_among_many_producers),
-        cmocka_unit_test(test_many_consumers_share_without_loss),
-    };
-    return cmocka_run_group_tests_name(implementation->name, tests, NULL, NULL);
+    struct CMUnitTest tests[G_N_ELEMENTS(TESTS)];
+    size_t n = 0;
+    for (size_t i = part; i < G_N_ELEMENTS(TESTS); i += n_parts) {
+        if (!is_for(implementation, TESTS[i].where))
+            continue;
+        tests[n] = TESTS[i].test;
+        tests[n].setup_func = implementation->set_up;
+        tests[n++].teardown_func = implementation->tear_down;
+    }
+    return _cmocka_run_group_tests(implementation->name, tests, n, NULL, NULL);
 }

@@ -116,6 +116,25 @@ static void test_deletion_is_the_last_version(void **state)
     assert_int_equal(write_one(store, (StoreWrite){.kind = WRITE_FLOW, .flow = revived}), WRITE_CONFLICT);
 }
 
+static void test_newest_versions_of_many(void **state)
+{
+    Store *store = fixture_of(state)->store;
+    Id ids[] = {test_id('f', 1), test_id('f', 404), test_id('f', 2), test_id('f', 1)};
+    int64_t versions[G_N_ELEMENTS(ids)];
+    for (int64_t version = 1; version <= 3; version++) {
+        g_autoptr(Flow) flow = sample_flow(1, &owner, version, 1);
+        write_flow_version(store, flow);
+    }
+    g_autoptr(Flow) other = sample_flow(2, &owner, 1, 0);
+    g_autoptr(Flow) deletion = sample_flow_deletion(other, false);
+    write_flow_version(store, other);
+    write_flow_version(store, deletion);
+    g_autoptr(GError) error = NULL;
+    assert_true(store_get_flow_versions(store, ids, G_N_ELEMENTS(ids), versions, &error));
+    static const int64_t expected[] = {3, 0, 2, 3};
+    assert_memory_equal(versions, expected, sizeof expected);
+}
+
 static void test_list_shows_the_newest_summary(void **state)
 {
     Store *store = fixture_of(state)->store;
@@ -180,6 +199,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_both_writers_in_one_group),
     cmocka_unit_test(test_version_with_a_gap_is_a_conflict),
     cmocka_unit_test(test_deletion_is_the_last_version),
+    cmocka_unit_test(test_newest_versions_of_many),
     cmocka_unit_test(test_list_shows_the_newest_summary),
     cmocka_unit_test(test_flows_page_by_page),
     cmocka_unit_test(test_a_thousand_steps),

@@ -113,6 +113,25 @@ static void test_a_thousand_entries(void **state)
     assert_true(page->has_more);
 }
 
+/* Journals that go further than is known, end there, or are not there at all. */
+static void test_newer_journals_are_found(void **state)
+{
+    Store *store = fixture_of(state)->store;
+    enum { N = 12 };
+    RunSeq known[N];
+    bool is_newer[N], expected[N];
+    for (unsigned n = 0; n < N; n++) {
+        g_autoptr(SampleRun) run = sample_run_new(n, &owner, &flow_id);
+        known[n] = (RunSeq){.run_id = run->row.run_id, .seq = n % 4};
+        for (unsigned i = 0; i < 3 && n % 3 != 2; i++)
+            append_events(store, run, 1);
+        expected[n] = n % 3 != 2 && n % 4 < 3;
+    }
+    g_autoptr(GError) error = NULL;
+    assert_true(store_find_newer(store, known, N, is_newer, &error));
+    assert_memory_equal(is_newer, expected, sizeof expected);
+}
+
 /* ---- open runs ---- */
 
 static size_t runs_in_phase(Store *store, RunPhase phase, int64_t before, const char *after, size_t limit, Id *ret_ids)
@@ -302,6 +321,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_journal_pages_are_bounded_by_bytes),
     cmocka_unit_test(test_large_events_come_one_by_one),
     cmocka_unit_test(test_journal_from_anywhere_in_pages_of_any_size),
+    cmocka_unit_test(test_newer_journals_are_found),
     cmocka_unit_test(test_runs_of_a_phase),
     cmocka_unit_test(test_runs_with_an_old_command),
     cmocka_unit_test(test_runs_to_stop),

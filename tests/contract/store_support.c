@@ -2,6 +2,7 @@
 #include "store_support.h"
 
 #include <ftw.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -206,12 +207,56 @@ Flow *sample_flow_deletion(const Flow *flow, bool stops_runs)
 
 /* ---- writing ---- */
 
+/* True when what follows a write later has come: the run's document, the outbox without what was published or superseded. */
+static bool has_followed(Store *store, const StoreWrite *write)
+{
+    g_autoptr(GError) error = NULL;
+    RunSeq entries[64];
+    size_t n = 0;
+    if (write->kind == WRITE_FLOW || write->kind == WRITE_DELETE_RUN)
+        return true;
+    if (write->kind == WRITE_PUBLISHED) {
+        const RunSeq *published = &write->published;
+        assert_true(store_read_outbox_of(store, published->run_id.text, published->seq + 1, G_N_ELEMENTS(entries),
+                                         entries, &n, &error));
+        return n == 0 || entries[n - 1].seq != published->seq;
+    }
+    const RunRow *row = write->kind == WRITE_RUN ? write->run.row : write->projection;
+    g_autoptr(RunDocument) document = store_get_run(store, row->run_id.text, &error);
+    if (document == NULL || document->seq < row->seq)
+        return false;
+    if (write->kind == WRITE_PROJECTION && write->is_forced)
+        return document->seq == row->seq && strcmp(document->owner.text, row->owner.text) == 0;
+    if (write->kind == WRITE_PROJECTION || !write->run.supersedes_commands)
+        return true;
+    assert_true(store_read_outbox_of(store, row->run_id.text, write->run.first_seq, G_N_ELEMENTS(entries), entries, &n,
+                                     &error));
+    return n == 0;
+}
+
+void await_followers(Store *store, const StoreWrite *writes, size_t n_writes)
+{
+    enum { DEADLINE_MS = 30000 };
+    if (!store_is_shared(store))
+        return;
+    g_autoptr(Clock) clock = clock_new_system();
+    int64_t deadline_ms = clock_monotonic_ms(clock) + DEADLINE_MS;
+    for (size_t i = 0; i < n_writes; i++) {
+        while (writes[i].ret_outcome == WRITTEN && !has_followed(store, &writes[i])) {
+            if (clock_monotonic_ms(clock) > deadline_ms)
+                fail_msg("what was written has no document, or still its mark, after %d ms", DEADLINE_MS);
+            poll(NULL, 0, 1);
+        }
+    }
+}
+
 WriteOutcome write_one(Store *store, StoreWrite write)
 {
     g_autoptr(GError) error = NULL;
     bool is_written = store_write(store, &write, 1, &error);
     assert_no_error(error);
     assert_true(is_written);
+    await_followers(store, &write, 1);
     return write.ret_outcome;
 }
 
@@ -223,6 +268,7 @@ void write_all(Store *store, StoreWrite *writes, size_t n_writes)
     assert_true(is_written);
     for (size_t i = 0; i < n_writes; i++)
         assert_int_equal(writes[i].ret_outcome, WRITTEN);
+    await_followers(store, writes, n_writes);
 }
 
 void append_events(Store *store, SampleRun *run, int64_t n_events)

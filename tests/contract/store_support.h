@@ -68,9 +68,11 @@ char *sample_detail(const SampleRun *run, size_t *ret_summary_size);
 Flow *sample_flow(unsigned n, const Id *owner, int64_t version, unsigned n_steps);
 Flow *sample_flow_deletion(const Flow *flow, bool stops_runs);
 
+/* The next two also wait for what may follow a write later in a shared store: documents, the outbox. */
 WriteOutcome write_one(Store *store, StoreWrite write);
 void write_all(Store *store, StoreWrite *writes, size_t n_writes);
-void append_events(Store *store, SampleRun *run, int64_t n_events); /* must be WRITTEN */
+void await_followers(Store *store, const StoreWrite *writes, size_t n_writes); /* of those that are WRITTEN */
+void append_events(Store *store, SampleRun *run, int64_t n_events);            /* must be WRITTEN */
 void write_flow_version(Store *store, const Flow *flow);
 
 /* The whole journal in pages of this many, checked for seqs without a gap and texts of sample_event(). */

@@ -367,7 +367,7 @@ static void press(World *world, CommandKind command, bool is_forced)
 static void hand_over(World *world)
 {
     Id command_id = id_make(world->now_ms);
-    g_autoptr(Decision) decision = decide_hand_over(world->run, &command_id, world->now_ms);
+    g_autoptr(Decision) decision = decide_hand_over(world->run, NULL, &command_id, world->now_ms);
     CHECK(world, (decision->kind == DECISION_NOTHING) == run_status_is_terminal(world->run->status));
     if (decision->kind == DECISION_APPEND)
         append(world, decision);

@@ -2,16 +2,19 @@
 
 import pytest
 
-from harness import BINARY, Client, Server
+from harness import BINARY, MONGO, Client, Server
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "sanitizer: also run against the sanitizer builds by tools/check")
+    config.addinivalue_line("markers", "sqlite: of the embedded store alone; not run on another")
 
 
 def pytest_collection_modifyitems(items):
     if items and not BINARY.exists():
         raise pytest.UsageError(f"{BINARY} is not built")
+    if MONGO:
+        items[:] = [item for item in items if item.get_closest_marker("sqlite") is None]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
 """What the whole-binary tests stand on: a server of our own, a client, a reader of event streams, waiting with a deadline.
 
-The program under test is $FLOWOPS_BINARY, or build/flowops.
+The program under test is $FLOWOPS_BINARY, or build/flowops. With $FLOWOPS_TEST_MONGO (host:port of a server of the MongoDB
+protocol) every server keeps its data there, in a database of its own.
 """
 
 import dataclasses
+import hashlib
 import http.client
 import json
 import os
@@ -20,12 +22,14 @@ import requests
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARY = Path(os.environ.get("FLOWOPS_BINARY", ROOT / "build" / "flowops")).resolve()
+MONGO = os.environ.get("FLOWOPS_TEST_MONGO")
 BASE = "/api/executions"
 TERMINAL = {"COMPLETED", "FAILED", "STOPPED"}
 STEP_TERMINAL = {"COMPLETED", "FAILED", "SKIPPED", "CANCELLED"}
 OURS = (
     "EXECUTION_SERVICE_PORT LISTEN_ADDR DATA_DIR AUTH_MODE GATEWAY_SECRET ALLOW_UNAUTHENTICATED ENGINE "
-    "ENGINE_MAX_PARALLEL_STEPS MAX_OPEN_RUNS HTTP_LOOPS STORE_READERS CACHE_BYTES COMMAND_RESEND_SECONDS LOG_LEVEL LOG_FORMAT"
+    "ENGINE_MAX_PARALLEL_STEPS MAX_OPEN_RUNS HTTP_LOOPS STORE_READERS CACHE_BYTES COMMAND_RESEND_SECONDS LOG_LEVEL LOG_FORMAT "
+    "KAFKA_BROKER KAFKA_OPTIONS KAFKA_PARTITIONS KAFKA_REPLICATION MONGO_URI MONGO_DB RUN_RETENTION_DAYS"
 ).split()
 SANITIZER_REPORT = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion|assertion failed")
 
@@ -58,7 +62,11 @@ class Server:
 
     def __init__(self, data_dir, limits=None, **settings):
         self.data_dir = Path(data_dir)
-        self.settings = {"EXECUTION_SERVICE_PORT": 0, "LOG_FORMAT": "json", **settings}
+        self.settings = {"EXECUTION_SERVICE_PORT": 0, "LOG_FORMAT": "json"}
+        if MONGO:
+            name = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:16]
+            self.settings.update(MONGO_URI=f"mongodb://{MONGO}", MONGO_DB=f"flowops_{name}")
+        self.settings.update(settings)
         self.limits = limits
         self.log_path = self.data_dir.parent / (self.data_dir.name + ".log")
         self.process = None
@@ -80,7 +88,10 @@ class Server:
         return self
 
     def start(self, timeout=20.0):
-        self.spawn()
+        return self.spawn().start_waiting(timeout)
+
+    def start_waiting(self, timeout=20.0):
+        """What is left of a start after spawn()."""
         self.port = int(wait_until(self._announced_port, timeout, "the server's address"))
         wait_until(self._is_ready, timeout, "readiness")
         return self

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import resource
 import signal
 import socket
@@ -31,6 +32,7 @@ def snapshot_of(folder):
 # ---- starting ----
 
 
+@pytest.mark.sqlite
 def test_the_welcome_names_the_address_the_data_and_a_first_call(make_server):
     server = make_server(LOG_FORMAT="text").start()
     log = server.log()
@@ -45,12 +47,14 @@ def test_help_and_unknown_words():
 
     usage = flowops("--help")
     assert usage.returncode == 0 and "serve" in usage.stdout and "DATA_DIR" in usage.stdout
+    assert re.search(r"KAFKA_BROKER +both", usage.stdout) and re.search(r"DATA_DIR +serve", usage.stdout)
     assert flowops("--version").returncode == 0
-    for arguments in (("nonsense",), ("serve", "now")):
+    for arguments in (("nonsense",), ("serve", "now"), ("engine", "now")):
         done = flowops(*arguments)
         assert done.returncode != 0 and done.stderr, arguments
 
 
+@pytest.mark.sqlite
 def test_a_second_server_on_the_same_data_is_refused_and_told_who_has_it(make_server):
     first = make_server().start()
     api = Client(first)
@@ -108,6 +112,14 @@ def test_a_port_of_ones_choice(make_server):
         ({"MAX_OPEN_RUNS": "0"}, ["MAX_OPEN_RUNS"]),
         ({"STORE_READERS": "1000"}, ["STORE_READERS"]),
         ({"COMMAND_RESEND_SECONDS": "0"}, ["COMMAND_RESEND_SECONDS"]),
+        ({"KAFKA_BROKER": "127.0.0.1:kafka"}, ["KAFKA_BROKER", "host:port"]),
+        ({"KAFKA_BROKER": "127.0.0.1:9092,"}, ["KAFKA_BROKER"]),
+        ({"KAFKA_BROKER": "127.0.0.1:99999"}, ["KAFKA_BROKER"]),
+        ({"KAFKA_PARTITIONS": "0"}, ["KAFKA_PARTITIONS", "1 to 1000"]),
+        ({"KAFKA_REPLICATION": "0"}, ["KAFKA_REPLICATION", "1 to 10"]),
+        ({"KAFKA_REPLICATION": "-2"}, ["KAFKA_REPLICATION"]),
+        ({"MONGO_DB": "flow.ops"}, ["MONGO_DB"]),
+        ({"MONGO_DB": "f" * 64}, ["MONGO_DB"]),
         ({"LISTEN_ADDR": "0.0.0.0"}, ["AUTH_MODE"]),
         ({"LISTEN_ADDR": "0.0.0.0", "AUTH_MODE": "none"}, ["AUTH_MODE", "0.0.0.0"]),
         ({"LISTEN_ADDR": "::", "AUTH_MODE": "none"}, ["AUTH_MODE"]),
@@ -125,6 +137,49 @@ def test_settings_that_are_wrong_are_named(make_server, settings, words):
 def test_every_wrong_setting_is_named_at_once(make_server):
     status, said = make_server(EXECUTION_SERVICE_PORT="x", LOG_LEVEL="y", ENGINE="z").refuses_to_start()
     assert status != 0 and all(name in said for name in ("EXECUTION_SERVICE_PORT", "LOG_LEVEL", "ENGINE"))
+
+
+def test_a_setting_with_two_faults_is_named_once(make_server):
+    _, said = make_server(KAFKA_REPLICATION="none").refuses_to_start()
+    assert said.count("KAFKA_REPLICATION") == 1
+
+
+def test_secrets_are_never_repeated(make_server):
+    settings = {"MONGO_URI": "http://me:hunter2@127.0.0.1", "KAFKA_OPTIONS": "sasl.password=hunter2", "KAFKA_PARTITIONS": "x"}
+    status, said = make_server(**settings).refuses_to_start()
+    assert status != 0 and "MONGO_URI" in said and "KAFKA_PARTITIONS" in said and "hunter2" not in said
+
+
+def flowops_engine(**settings):
+    return subprocess.run(
+        [BINARY, "engine"], capture_output=True, text=True, timeout=20, env=environment(**settings), check=False
+    )
+
+
+def test_an_engine_on_its_own_needs_kafka():
+    done = flowops_engine()
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and "KAFKA_BROKER is not set" in done.stderr
+
+
+def test_an_engine_on_its_own_looks_at_its_own_settings():
+    done = flowops_engine(EXECUTION_SERVICE_PORT="eighty", MONGO_DB=".", KAFKA_PARTITIONS="0", LOG_LEVEL="loud")
+    assert done.returncode == 1
+    assert [line.split("=")[0].split()[1] for line in done.stderr.splitlines()] == [
+        "KAFKA_PARTITIONS",
+        "KAFKA_BROKER",
+        "LOG_LEVEL",
+    ]
+
+
+def test_a_store_that_is_not_used_is_warned_of(make_server):
+    server = make_server()
+    server.data_dir.mkdir()
+    (server.data_dir / "flowops.db").touch()
+    server.settings["MONGO_URI"] = "mongodb://me:hunter2@127.0.0.1:1/?serverSelectionTimeoutMS=1"
+    server.spawn()
+    wait_until(lambda: "flowops.db" in server.log(), 20, "the warning")
+    assert "MongoDB is used" in server.log() and "hunter2" not in server.log()
 
 
 def test_a_container_may_listen_everywhere(make_server):
@@ -150,10 +205,12 @@ def use_as_data(server, prepare):
     return said
 
 
+@pytest.mark.sqlite
 def test_a_file_of_noise(make_server):
     use_as_data(make_server(), lambda path: path.write_bytes(b"no database at all\n" * 1000))
 
 
+@pytest.mark.sqlite
 def test_somebody_elses_database(make_server):
     def prepare(path):
         with sqlite3.connect(path) as db:
@@ -164,6 +221,7 @@ def test_somebody_elses_database(make_server):
     use_as_data(make_server(), prepare)
 
 
+@pytest.mark.sqlite
 def test_a_damaged_database(make_server):
     server = make_server("whole").start()
     api = Client(server)
@@ -176,6 +234,7 @@ def test_a_damaged_database(make_server):
     use_as_data(make_server("damaged"), lambda path: path.write_bytes(whole))
 
 
+@pytest.mark.sqlite
 def test_a_newer_version_of_our_own(make_server):
     server = make_server("ours").start()
     server.stop()
@@ -194,6 +253,7 @@ def test_a_newer_version_of_our_own(make_server):
     assert "newer" in said
 
 
+@pytest.mark.sqlite
 def test_a_data_directory_that_is_a_file(make_server):
     server = make_server()
     server.data_dir.write_text("in the way")
@@ -202,6 +262,7 @@ def test_a_data_directory_that_is_a_file(make_server):
     assert server.data_dir.read_text() == "in the way"
 
 
+@pytest.mark.sqlite
 def test_a_data_directory_is_made_for_its_owner_alone(make_server):
     server = make_server().start()
     assert server.data_dir.stat().st_mode & 0o077 == 0
@@ -247,6 +308,7 @@ def fill_and_free(server, fill, free):
     server.stop()
 
 
+@pytest.mark.sqlite
 def test_a_limit_on_file_sizes(make_server):
     def ignore_signal():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -273,6 +335,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.sqlite
 def test_a_disk_that_is_full(make_server, small_disk):
     server = make_server("disk/data").start()
     ballast = small_disk / "ballast"

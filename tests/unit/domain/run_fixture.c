@@ -130,7 +130,7 @@ DecisionKind fixture_force_stop(Run *run, int64_t now_ms)
 DecisionKind fixture_hand_over(Run *run, int64_t now_ms)
 {
     Id command_id = id_make(now_ms);
-    return settle_decision(run, decide_hand_over(run, &command_id, now_ms));
+    return settle_decision(run, decide_hand_over(run, NULL, &command_id, now_ms));
 }
 
 DecisionKind fixture_settle(Run *run, int64_t now_ms)

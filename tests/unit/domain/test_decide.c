@@ -307,6 +307,49 @@ static void test_an_ended_run_is_not_handed_over(void **state)
     assert_int_equal(fixture_hand_over(run, T0 + 500), DECISION_NOTHING);
 }
 
+static DecisionKind hand_over_to(Run *run, const char *engine_id, int64_t announced_at)
+{
+    Announcement announcement = {.announced_at = announced_at};
+    g_strlcpy(announcement.engine_id.text, engine_id, sizeof announcement.engine_id.text);
+    Id command_id = id_make(announced_at);
+    g_autoptr(Decision) decision = decide_hand_over(run, &announcement, &command_id, announced_at + 10);
+    DecisionKind kind = decision->kind;
+    for (size_t i = 0; i < decision->n_events; i++) { /* as the journal gives it back */
+        g_autoptr(GString) text = g_string_new(NULL);
+        event_encode(decision->events[i], text);
+        g_autoptr(Event) event = event_decode(text->str, text->len, NULL);
+        assert_non_null(event);
+        assert_true(run_fold(run, event, NULL));
+    }
+    return kind;
+}
+
+static void test_an_announcement_is_answered_once(void **state)
+{
+    static const char ONE[] = "e0000000-0000-4000-8000-000000000001", OTHER[] = "e0000000-0000-4000-8000-000000000002";
+    (void)state;
+    g_autoptr(Run) run = fixture_run();
+    fixture_flow(run, RUN_RUNNING, T0 + 10);
+    assert_int_equal(hand_over_to(run, ONE, T0 + 100), DECISION_APPEND);
+    assert_int_equal(hand_over_to(run, OTHER, T0 + 100), DECISION_APPEND);
+    assert_int_equal(hand_over_to(run, ONE, T0 + 200), DECISION_APPEND);
+    assert_int_equal(run->generation, 4);
+    g_autoptr(Run) copy = run_copy(run);
+    assert_int_equal(hand_over_to(copy, ONE, T0 + 100), DECISION_NOTHING);
+    assert_int_equal(hand_over_to(copy, OTHER, T0 + 100), DECISION_NOTHING);
+    assert_int_equal(hand_over_to(copy, ONE, T0 + 200), DECISION_NOTHING);
+    assert_int_equal(copy->generation, 4);
+}
+
+static void test_a_start_younger_than_the_announcement_is_the_engines_already(void **state)
+{
+    static const char ENGINE_ID[] = "e0000000-0000-4000-8000-000000000001";
+    (void)state;
+    g_autoptr(Run) run = fixture_run();
+    assert_int_equal(hand_over_to(run, ENGINE_ID, T0 - 1), DECISION_NOTHING);
+    assert_int_equal(hand_over_to(run, ENGINE_ID, T0), DECISION_APPEND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -323,6 +366,8 @@ int main(void)
         cmocka_unit_test(test_settling),
         cmocka_unit_test(test_a_hand_over_raises_the_generation_and_nothing_else),
         cmocka_unit_test(test_a_hand_overs_start_takes_the_place_of_an_unanswered_one),
+        cmocka_unit_test(test_an_announcement_is_answered_once),
+        cmocka_unit_test(test_a_start_younger_than_the_announcement_is_the_engines_already),
         cmocka_unit_test(test_an_ended_run_is_not_handed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

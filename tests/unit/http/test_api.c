@@ -21,6 +21,12 @@
 #define META "\"metadata\":{\"timestamp\":\"2026-01-31T09:16:40.123Z\",\"success\":"
 
 static const unsigned char SECRET[API_SECRET_SIZE] = "0123456789abcdef0123456789abcde";
+
+static const unsigned char *cursor_secret(void *arg)
+{
+    (void)arg;
+    return SECRET;
+}
 static Api *api;
 
 static Api *make_api(AuthMode mode, const char *secret)
@@ -28,7 +34,7 @@ static Api *make_api(AuthMode mode, const char *secret)
     ApiOptions options = {.auth_mode = mode,
                           .gateway_secret = secret,
                           .local_user = {ME},
-                          .cursor_secret = SECRET,
+                          .cursor_secret = cursor_secret,
                           .n_loops = 1,
                           .version = "1.2.3"};
     return api_new(&options, NULL, fake.hub, fake.clock);
@@ -105,6 +111,7 @@ static void test_every_route_of_the_contract(void **state)
         {HTTP_POST, BASE "/runs/" RUN "/stop"},
         {HTTP_GET, BASE "/runs/" RUN "/status"},
         {HTTP_GET, BASE "/runs/" RUN "/events"},
+        {HTTP_DELETE, BASE "/runs/" RUN},
         {HTTP_GET, BASE "/stream/" RUN},
         {HTTP_GET, "/healthz"},
         {HTTP_GET, "/readyz"},

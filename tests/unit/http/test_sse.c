@@ -19,13 +19,19 @@
 #define RETRY "retry: 2000\n\n"
 
 static const unsigned char SECRET[API_SECRET_SIZE] = "0123456789abcdef0123456789abcde";
+
+static const unsigned char *cursor_secret(void *arg)
+{
+    (void)arg;
+    return SECRET;
+}
 static Api *api;
 
 static int setup(void **state)
 {
     (void)state;
     fake_init();
-    ApiOptions options = {.local_user = {ME}, .cursor_secret = SECRET, .n_loops = 1, .version = "1"};
+    ApiOptions options = {.local_user = {ME}, .cursor_secret = cursor_secret, .n_loops = 1, .version = "1"};
     api = api_new(&options, NULL, fake.hub, fake.clock);
     return 0;
 }

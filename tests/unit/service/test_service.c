@@ -422,6 +422,58 @@ static void test_left_over_runs_go_to_the_next_engine_with_their_pause(void **st
     wait_for(rig, &run_id, "\"generation\":2");
 }
 
+static void test_what_nobody_answers_is_said_again_also_after_a_hand_over(void **state)
+{
+    Rig *rig = *state;
+    rig_stop(rig);
+    rig->options.command_resend_ms = 200;
+    rig_start(rig);
+    announce(rig);
+    Id flow_id = create_flow(rig, 1), run_id;
+    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    CommandMessage *message = next_command(rig);
+    report_flow(rig, message, RUN_RUNNING);
+    command_message_free(message);
+    wait_for(rig, &run_id, "\"status\":\"RUNNING\"");
+    assert_int_equal(command(rig, &run_id, COMMAND_PAUSE, OWNER, NULL), RESULT_OK);
+    announce(rig);
+    while ((message = next_command(rig))->generation != 2)
+        command_message_free(message);
+    command_message_free(message);
+    Id first = {""};
+    for (int i = 0; i < 3; i++) { /* behind the START, and again, and again */
+        message = next_command(rig);
+        assert_int_equal(message->command, COMMAND_PAUSE);
+        assert_true(i == 0 || strcmp(message->command_id.text, first.text) == 0);
+        first = message->command_id;
+        command_message_free(message);
+    }
+}
+
+static void test_an_announcement_that_comes_again_hands_nothing_over(void **state)
+{
+    Rig *rig = *state;
+    announce(rig);
+    Id flow_id = create_flow(rig, 1), run_id;
+    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    g_autoptr(CommandMessage) message = next_command(rig);
+    report_flow(rig, message, RUN_RUNNING);
+    wait_for(rig, &run_id, "\"status\":\"RUNNING\"");
+    int32_t partition = 0;
+    StatusMessage announcement = {.kind = STATUS_ENGINE,
+                                  .command_partitions = &partition,
+                                  .n_command_partitions = 1,
+                                  .timestamp = clock_wall_ms(rig->clock) + 1,
+                                  .engine_id = make_id(NULL)};
+    report(rig, &announcement);
+    wait_for(rig, &run_id, "\"generation\":2");
+    report(rig, &announcement);
+    report_flow(rig, message, RUN_PAUSED); /* of the old generation: behind the announcement, and ignored */
+    WAIT_UNTIL(service_health(rig->service).n_statuses_ignored == 1);
+    g_autofree char *detail = detail_of(rig, &run_id);
+    assert_non_null(strstr(detail, "\"generation\":2"));
+}
+
 int main(void)
 {
 #define SERVICE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -447,6 +499,8 @@ int main(void)
         ENGINE_TEST(test_a_broken_journal_holds_up_nobody_else),
         ENGINE_TEST(test_a_command_that_the_bus_refuses_holds_up_nobody_else),
         ENGINE_TEST(test_left_over_runs_go_to_the_next_engine_with_their_pause),
+        ENGINE_TEST(test_what_nobody_answers_is_said_again_also_after_a_hand_over),
+        ENGINE_TEST(test_an_announcement_that_comes_again_hands_nothing_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -275,6 +275,28 @@ static void test_what_nobody_comes_along_for_is_swept(void **state)
     assert_int_equal(second->seq, 2);
 }
 
+static void test_a_run_that_the_other_deleted_is_gone(void **state)
+{
+    Pair *pair = *state;
+    Rig *one = &pair->replicas[ONE], *other = &pair->replicas[OTHER];
+    Id flow_id = create_flow(one, 0), run_id;
+    assert_int_equal(start(one, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    g_autoptr(CommandMessage) message = published(one, COMMAND_START);
+    report_flow(one, message, RUN_COMPLETED);
+    wait_for(one, &run_id, "\"status\":\"COMPLETED\"");
+    wait_for(other, &run_id, "\"status\":\"COMPLETED\"");
+    assert_int_equal(command(other, &run_id, COMMAND_STOP, OWNER, NULL), RESULT_CONFLICT); /* folded there, too */
+    ServiceCall *deletion = call_new(CALL_DELETE_RUN, OWNER);
+    deletion->run_id = run_id;
+    assert_int_equal(do_call(one, deletion), RESULT_OK);
+    service_call_free(deletion);
+    g_autofree char *here = detail_of(one, &run_id);
+    assert_null(here);
+    g_autofree char *there = detail_of(other, &run_id);
+    assert_null(there);
+    assert_int_equal(command(other, &run_id, COMMAND_STOP, OWNER, NULL), RESULT_NOT_FOUND);
+}
+
 int main(void)
 {
 #define PAIR_TEST(test) cmocka_unit_test_setup_teardown(test, set_up_pair, tear_down_pair)
@@ -283,6 +305,7 @@ int main(void)
         PAIR_TEST(test_what_appends_nothing_is_decided_on_the_newest_state),
         PAIR_TEST(test_a_replay_to_the_other_replica_changes_nothing),
         PAIR_TEST(test_a_start_takes_the_version_that_the_other_made),
+        PAIR_TEST(test_a_run_that_the_other_deleted_is_gone),
         PAIR_TEST(test_thirty_stops_at_both_replicas_are_one),
         PAIR_TEST(test_a_command_waits_for_the_others_earlier_one),
         PAIR_TEST(test_what_nobody_comes_along_for_is_swept),

@@ -1,0 +1,196 @@
+"""What the tests with a real Kafka stand on: a broker that can be hurt, an engine of its own, topics as lists."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+
+from harness import BINARY, ROOT, Server, environment, wait_until
+
+COMMANDS, STATUSES, LETTERS, UPDATES = "execution.commands", "execution.status", "execution.status.dlq", "execution.updates"
+
+
+def free_port():
+    import socket
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class Broker:
+    """tools/servers kafka in a process group of its own: signals hit the broker, too."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self, timeout=60):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen([ROOT / "tools" / "servers", "kafka", "--port", str(self.port), "--dir", self.folder],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        line = self.process.stdout.readline()
+        assert line.startswith("ready"), f"Kafka did not start: {line!r}"
+        return self
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def kill(self):
+        """At once, as kill -9 does."""
+        if self.process is None:
+            return
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+        self.process = None
+
+    def wipe(self):
+        """What a broker has whose disk was replaced."""
+        assert self.process is None
+        shutil.rmtree(self.folder)
+
+    def admin(self):
+        return AdminClient({"bootstrap.servers": self.address})
+
+    def make_topic(self, name, partitions=3, **config):
+        admin = self.admin()  # lives until the answer is there
+        admin.create_topics([NewTopic(name, partitions, 1, config={k: str(v) for k, v in config.items()})])[name].result(30)
+
+    def delete_topic(self, name):
+        admin = self.admin()
+        admin.delete_topics([name])[name].result(30)
+
+    def set_topic_config(self, name, **config):
+        resource = ConfigResource("topic", name, {key.replace("_", "."): str(value) for key, value in config.items()})
+        admin = self.admin()
+        admin.alter_configs([resource])[resource].result(30)
+
+    def is_caught_up(self, group="flowops-execution-service", topic=STATUSES):
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
+        try:
+            partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
+            positions = {p.partition: p.offset for p in consumer.committed(partitions, timeout=10)}
+            return all(consumer.get_watermark_offsets(p, timeout=10)[1] in (0, positions[p.partition]) for p in partitions)
+        finally:
+            consumer.close()
+
+    def reset_group(self, group, topic):
+        """Positions of a group without members back to the beginning."""
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
+        try:
+            metadata = consumer.list_topics(topic, timeout=10).topics[topic]
+            positions = [TopicPartition(topic, partition, 0) for partition in metadata.partitions]
+            consumer.commit(offsets=positions, asynchronous=False)
+        finally:
+            consumer.close()
+
+    def produce(self, topic, value, key=None, headers=None, partition=None):
+        self.produce_all(topic, [(key, value)], headers, partition)
+
+    def produce_all(self, topic, pairs, headers=None, partition=None):
+        """Keys and values; dicts are written as JSON. Returns when the broker has them all."""
+        failures = []
+        producer = Producer({"bootstrap.servers": self.address, "enable.idempotence": True, "message.max.bytes": 5_000_000,
+                             "partitioner": "murmur2_random"})
+        for key, value in pairs:
+            text = json.dumps(value).encode() if isinstance(value, (dict, list)) else value
+            options = {} if partition is None else {"partition": partition}
+            producer.produce(topic, text, key=key, headers=headers or [], on_delivery=lambda e, _: failures.append(e) if e else None,
+                             **options)
+            producer.poll(0)
+        assert producer.flush(30) == 0
+        assert not failures, failures
+
+    def read(self, topic):
+        """All that a topic holds now, as messages: partition by partition, in order."""
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": str(uuid.uuid4()), "enable.auto.commit": False,
+                             "enable.partition.eof": False, "fetch.message.max.bytes": 5_000_000})
+        found = []
+        try:
+            metadata = consumer.list_topics(topic, timeout=10).topics[topic]
+            if metadata.error is not None:
+                return found
+            for partition in metadata.partitions:
+                low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+                position = low
+                consumer.assign([TopicPartition(topic, partition, low)])
+                deadline = time.monotonic() + 30
+                while position < high:
+                    assert time.monotonic() < deadline, f"{topic} stopped at {position} of {high}"
+                    message = consumer.poll(0.2)
+                    if message is not None and message.error() is None:
+                        found.append(message)
+                        position = message.offset() + 1
+        except KafkaException:
+            return found
+        finally:
+            consumer.close()
+        return found
+
+    def commands(self, run_id=None):
+        """Commands as they stand on the topic, parsed; of one run in order."""
+        values = [json.loads(message.value()) for message in self.read(COMMANDS)]
+        return [value for value in values if run_id is None or value["runId"] == run_id]
+
+
+class KafkaServer(Server):
+    """A service whose bus is a broker."""
+
+    def __init__(self, data_dir, broker, **settings):
+        super().__init__(data_dir, KAFKA_BROKER=broker.address, **settings)
+        self.broker = broker
+
+    def start_waiting(self, timeout=20.0):
+        """With a broker that runs, once topics are there and partitions are held."""
+        super().start_waiting(timeout)
+        if self.broker.process is not None:
+            wait_until(lambda: self.metric("status_partitions") > 0, timeout, "the service's partitions")
+        return self
+
+    def metric(self, name):
+        import re
+        import requests
+        text = requests.get(f"{self.url}/metrics", timeout=10).text
+        return float(re.search(rf"^flowops_{name} (\S+)$", text, re.M).group(1))
+
+    def wait_caught_up(self, timeout=30):
+        """Everything that is on execution.status now was taken in and its position committed."""
+        wait_until(self.broker.is_caught_up, timeout, "the end of execution.status")
+
+
+class Engine:
+    """build/flowops engine."""
+
+    def __init__(self, log_path, broker, **settings):
+        self.log_path, self.broker, self.settings = Path(log_path), broker, settings
+        self.process = None
+
+    def start(self, timeout=30):
+        start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        with open(self.log_path, "ab") as log:
+            self.process = subprocess.Popen([BINARY, "engine"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            env=environment(KAFKA_BROKER=self.broker.address, LOG_FORMAT="json", **self.settings))
+        wait_until(lambda: b"partitions" in self.log_path.read_bytes()[start:], timeout, "the engine's partitions")
+        return self
+
+    def stop(self, timeout=15):
+        """An orderly end."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(timeout) == 0, self.log_path.read_text(encoding="utf-8")[-2000:]
+        self.process = None
+
+    def kill(self):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
