@@ -1,16 +1,30 @@
-/* cron.h - checks cron expressions and time zones when a flow is written; schedules themselves come with their issue.
- * Thread: any. Five fields by Vixie cron's rules (lists, ranges, steps, names, 7 as Sunday), six with seconds first,
- * `@hourly` and its friends, `@every <n>(s|m|h|d)` of at least 1 s. */
+/* cron.h - cron expressions: checked, parsed once, and asked for the next slot. docs/schedules.md has the grammar and the
+ * rules for wall clocks that are changed.
+ * Thread: any; a Cron never changes. Owner: cron_free() by whoever parsed it. Slots are instants in ms, on whole seconds,
+ * from 1970 to the end of 2099. */
 #ifndef FLOWOPS_DOMAIN_CRON_H
 #define FLOWOPS_DOMAIN_CRON_H
 
 #include "base/error.h"
+#include "domain/cron_zone.h"
 
 #define CRON_MAX_BYTES 256
 
-/* INVALID: which field, column (from 1) and what was expected. */
+typedef struct Cron Cron;
+
+/* INVALID: which field, column (from 1) and what was expected; also when no such date ever comes. */
+MUST_CHECK Cron *cron_parse(const char *expression, GError **error);
+void cron_free(Cron *cron);
+/* The same without keeping the result. */
 MUST_CHECK bool cron_check(const char *expression, GError **error);
-/* An IANA name known to this machine, or "UTC". */
-MUST_CHECK bool timezone_check(const char *name, GError **error);
+
+/* The first slot strictly after an instant, on the wall clocks of `zone` (NULL: UTC); false when there is none up to the
+ * end of 2099. */
+bool cron_next(const Cron *cron, const CronZone *zone, int64_t after_ms, int64_t *ret_slot_ms);
+
+/* In English words, for people: "at 02:30 on Monday to Friday". */
+char *cron_describe(const Cron *cron);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Cron, cron_free)
 
 #endif

@@ -11,7 +11,7 @@ Flow *flow_new(void)
 {
     Flow *flow = g_new0(Flow, 1);
     flow->version = 1;
-    flow->created_at = flow->updated_at = INSTANT_NONE;
+    flow->created_at = flow->updated_at = flow->scheduled_since = INSTANT_NONE;
     flow->ref_count = 1;
     return flow;
 }
@@ -31,6 +31,7 @@ void flow_unref(Flow *flow)
     g_free(flow->description);
     g_free(flow->cron);
     g_free(flow->timezone);
+    schedule_options_free(flow->schedule);
     text_map_done(&flow->labels);
     steps_free(flow->steps, flow->n_steps);
     g_free(flow->flat);

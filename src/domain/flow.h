@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/id.h"
 #include "base/json.h"
+#include "domain/schedule_options.h"
 #include "domain/text_map.h"
 
 #define FLOW_MAX_STEPS 1000
@@ -56,6 +57,10 @@ typedef struct {
     char *description; /* NULL: none; the same for the next two */
     char *cron;
     char *timezone;
+    ScheduleOptions *schedule; /* NULL: none given, the defaults hold */
+    /* When the slots became those that they are: the instant of the version that last changed cron, time zone, startAt,
+     * endAt or paused. Slots up to it are not started. INSTANT_NONE without a cron. */
+    int64_t scheduled_since;
     TextMap labels;
     Step **steps;
     size_t n_steps;
@@ -84,7 +89,8 @@ void flow_seal(Flow *flow);
 void flow_encode(const Flow *flow, GString *out);
 MUST_CHECK Flow *flow_decode(const char *json, size_t size, GError **error);
 
-/* Payloads of the contract. nextRunAt is null until schedules exist. */
+/* Payloads of the contract. A flow does not know its own nextRunAt: it depends on the time and on what was decided. It is
+ * null here; who knows both asks schedule_next_run() and puts it in its place. */
 void flow_encode_summary(const Flow *flow, GString *out);
 void flow_encode_detail(const Flow *flow, GString *out);
 

@@ -80,6 +80,9 @@ typedef struct {
 void flow_read_map(FlowReader *reader, const JsonValue *object, const char *name, const MapLimits *limits,
                    TextMap *ret_map);
 
+/* The options under `schedule`; NULL when absent or no object. */
+ScheduleOptions *flow_read_schedule(FlowReader *reader, const JsonValue *body);
+
 /* The step tree under `steps`, as complete as its faults allow. */
 void flow_read_steps(FlowReader *reader, const JsonValue *body, Step ***ret_steps, size_t *ret_n_steps);
 

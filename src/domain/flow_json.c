@@ -1,8 +1,8 @@
 /* flow_json.c - flows as JSON text: the stored form, the payloads of the contract, and the step tree that all of them
  * and EXECUTION_START share. What we write holds every member, null where there is no value.
  * The stored form is one object:
- *   id owner name description cron timezone labels version isDeleted stopsRuns createdAt createdBy updatedAt updatedBy
- *   steps */
+ *   id owner name description cron timezone schedule scheduledSince labels version isDeleted stopsRuns createdAt
+ *   createdBy updatedAt updatedBy steps */
 #include <string.h>
 
 #include "base/clock.h"
@@ -80,6 +80,25 @@ void steps_encode(Step *const *steps, size_t n_steps, JsonWriter *writer, const 
     json_end_array(writer);
 }
 
+/* Every member, with its default where the request gave none. */
+static void put_schedule(const ScheduleOptions *options, JsonWriter *writer)
+{
+    if (options == NULL) {
+        json_put_null(writer, "schedule");
+        return;
+    }
+    json_begin_object(writer, "schedule");
+    json_put_string(writer, "misfire", misfire_name(options->misfire));
+    json_put_int(writer, "misfireGraceSeconds", options->misfire_grace_s);
+    json_put_string(writer, "overlap", overlap_name(options->overlap));
+    json_put_instant(writer, "startAt", options->start_at);
+    json_put_instant(writer, "endAt", options->end_at);
+    json_put_int(writer, "jitterSeconds", options->jitter_s);
+    json_put_bool(writer, "paused", options->is_paused);
+    text_map_encode(&options->inputs, writer, "inputs");
+    json_end_object(writer);
+}
+
 void flow_encode(const Flow *flow, GString *out)
 {
     JsonWriter writer = json_writer(out);
@@ -90,6 +109,8 @@ void flow_encode(const Flow *flow, GString *out)
     json_put_string(&writer, "description", flow->description);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
+    put_schedule(flow->schedule, &writer);
+    json_put_instant(&writer, "scheduledSince", flow->scheduled_since);
     text_map_encode(&flow->labels, &writer, "labels");
     json_put_int(&writer, "version", flow->version);
     json_put_bool(&writer, "isDeleted", flow->is_deleted);
@@ -126,7 +147,8 @@ void flow_encode_detail(const Flow *flow, GString *out)
     put_summary_members(flow, &writer);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
-    json_put_null(&writer, "nextRunAt");
+    put_schedule(flow->schedule, &writer);
+    json_put_null(&writer, "nextRunAt"); /* not a flow's own: see flow.h */
     json_put_int(&writer, "version", flow->version);
     text_map_encode(&flow->labels, &writer, "labels");
     json_put_raw(&writer, "steps", flow->steps_json, flow->steps_json_size);
@@ -331,6 +353,37 @@ bool steps_decode(const JsonValue *array, Step ***ret_steps, size_t *ret_n_steps
     return true;
 }
 
+static bool decode_schedule_into(const JsonValue *object, ScheduleOptions *options, GError **error)
+{
+    g_autofree char *misfire = NULL, *overlap = NULL;
+    bool has_value;
+    if (!get_text(object, "misfire", &misfire, error) || !get_text(object, "overlap", &overlap, error) ||
+        !get_int(object, "misfireGraceSeconds", &has_value, &options->misfire_grace_s, error) ||
+        !get_int(object, "jitterSeconds", &has_value, &options->jitter_s, error) ||
+        !get_instant(object, "startAt", &options->start_at, error) ||
+        !get_instant(object, "endAt", &options->end_at, error) ||
+        !get_bool(object, "paused", &options->is_paused, error) || !get_map(object, "inputs", &options->inputs, error))
+        return false;
+    if (misfire != NULL && !misfire_parse(misfire, &options->misfire))
+        return refuse(error, "misfire", "is unknown");
+    return overlap == NULL || overlap_parse(overlap, &options->overlap) || refuse(error, "overlap", "is unknown");
+}
+
+/* A flow that was stored before there were schedules has had its cron since its last version at the latest. */
+static bool decode_schedule(const JsonValue *object, Flow *flow, GError **error)
+{
+    const JsonValue *value;
+    if (!get_typed(object, "schedule", JSON_OBJECT, &value, error) ||
+        !get_instant(object, "scheduledSince", &flow->scheduled_since, error))
+        return false;
+    if (flow->cron != NULL && flow->scheduled_since == INSTANT_NONE)
+        flow->scheduled_since = flow->updated_at;
+    if (value == NULL)
+        return true;
+    flow->schedule = schedule_options_new();
+    return decode_schedule_into(value, flow->schedule, error);
+}
+
 static bool decode_flow_into(const JsonValue *object, Flow *flow, GError **error)
 {
     bool has_version;
@@ -346,7 +399,7 @@ static bool decode_flow_into(const JsonValue *object, Flow *flow, GError **error
         !get_instant(object, "createdAt", &flow->created_at, error) ||
         !get_optional_id(object, "createdBy", &flow->created_by, error) ||
         !get_instant(object, "updatedAt", &flow->updated_at, error) ||
-        !get_optional_id(object, "updatedBy", &flow->updated_by, error))
+        !get_optional_id(object, "updatedBy", &flow->updated_by, error) || !decode_schedule(object, flow, error))
         return false;
     if (flow->name == NULL)
         return refuse(error, "name", "is missing");

@@ -173,16 +173,30 @@ static void read_name(FlowReader *reader, const JsonValue *body, Flow *flow)
         faults_add_text(reader->faults, "name", flow->name, "must not be blank");
 }
 
-typedef bool (*CheckText)(const char *text, GError **error);
-
-static char *read_checked(FlowReader *reader, const JsonValue *body, const char *name, CheckText check)
+static char *read_cron(FlowReader *reader, const JsonValue *body)
 {
     g_autoptr(GError) why = NULL;
-    const JsonValue *value = flow_read_member(reader, body, name, JSON_STRING);
+    const JsonValue *value = flow_read_member(reader, body, "cron", JSON_STRING);
     if (value == NULL)
         return NULL;
-    if (!check(json_text(value), &why)) {
-        faults_add(reader->faults, name, value, "%s", why->message);
+    if (!cron_check(json_text(value), &why)) {
+        faults_add(reader->faults, "cron", value, "%s", why->message);
+        return NULL;
+    }
+    return g_strdup(json_text(value));
+}
+
+static char *read_timezone(FlowReader *reader, const JsonValue *body)
+{
+    g_autoptr(GError) why = NULL;
+    const JsonValue *value = flow_read_member(reader, body, "timezone", JSON_STRING);
+    if (value == NULL)
+        return NULL;
+    if (!timezone_check(json_text(value), &why)) {
+        const char *const *names = reader->origin->zone_names;
+        g_autofree char *near = names == NULL ? NULL : timezone_suggest(json_text(value), names);
+        faults_add(reader->faults, "timezone", value, "%s%s%s%s", why->message, near == NULL ? "" : "; did you mean ",
+                   near == NULL ? "" : near, near == NULL ? "" : "?");
         return NULL;
     }
     return g_strdup(json_text(value));
@@ -197,9 +211,27 @@ static void read_members(FlowReader *reader, const JsonValue *body, Flow *flow)
                                      .max_value_chars = LABEL_VALUE_MAX_CHARS};
     read_name(reader, body, flow);
     flow->description = flow_read_text(reader, body, "description", FLOW_DESCRIPTION_MAX_CHARS);
-    flow->cron = read_checked(reader, body, "cron", cron_check);
-    flow->timezone = read_checked(reader, body, "timezone", timezone_check);
+    flow->cron = read_cron(reader, body);
+    flow->timezone = read_timezone(reader, body);
+    flow->schedule = flow_read_schedule(reader, body);
     flow_read_map(reader, body, "labels", &LABELS, &flow->labels);
+}
+
+/* Whether both have the same slots; how they are started may differ. */
+static bool has_same_slots(const Flow *a, const Flow *b)
+{
+    g_autoptr(ScheduleOptions) defaults = schedule_options_new();
+    const ScheduleOptions *of_a = a->schedule == NULL ? defaults : a->schedule;
+    const ScheduleOptions *of_b = b->schedule == NULL ? defaults : b->schedule;
+    return g_strcmp0(a->cron, b->cron) == 0 && g_strcmp0(a->timezone, b->timezone) == 0 &&
+           of_a->start_at == of_b->start_at && of_a->end_at == of_b->end_at && of_a->is_paused == of_b->is_paused;
+}
+
+static int64_t scheduled_since(const Flow *current, const Flow *flow, int64_t now_ms)
+{
+    if (flow->cron == NULL)
+        return INSTANT_NONE;
+    return current != NULL && has_same_slots(current, flow) ? current->scheduled_since : now_ms;
 }
 
 /* Sealed by the caller; the text was written by flow_seal(), so it reads. */
@@ -221,8 +253,8 @@ static void check_size(FlowReader *reader, const Flow *flow)
                    FLOW_MAX_DEFINITION_BYTES);
 }
 
-/* Takes `flow`, whose identity is set; steps_from: whose steps stay when the request has none. */
-static Flow *build(Flow *flow, const JsonValue *body, const Flow *steps_from, const FlowOrigin *origin, Faults *faults)
+/* Takes `flow`, whose identity is set; current: the version before, whose steps stay when the request has none. */
+static Flow *build(Flow *flow, const JsonValue *body, const Flow *current, const FlowOrigin *origin, Faults *faults)
 {
     g_autoptr(Flow) built = flow;
     size_t n_before = faults_count(faults);
@@ -232,8 +264,9 @@ static Flow *build(Flow *flow, const JsonValue *body, const Flow *steps_from, co
         faults_add(faults, NULL, body, "the body must be an object, not %s", with_article(json_type(body)));
     } else {
         read_members(&reader, body, built);
-        if (json_get(body, "steps") == NULL && steps_from != NULL) {
-            copy_steps(steps_from, built);
+        built->scheduled_since = scheduled_since(current, built, origin->now_ms);
+        if (json_get(body, "steps") == NULL && current != NULL) {
+            copy_steps(current, built);
         } else {
             flow_read_steps(&reader, body, &built->steps, &built->n_steps);
             if (!reader.is_cut)
@@ -283,6 +316,8 @@ Flow *flow_delete(const Flow *current, bool stops_runs, const FlowOrigin *origin
     flow->description = g_strdup(current->description);
     flow->cron = g_strdup(current->cron);
     flow->timezone = g_strdup(current->timezone);
+    flow->schedule = schedule_options_copy(current->schedule);
+    flow->scheduled_since = current->scheduled_since;
     text_map_copy(&current->labels, &flow->labels);
     copy_steps(current, flow);
     flow->is_deleted = true;

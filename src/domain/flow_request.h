@@ -16,9 +16,10 @@ typedef struct {
     int64_t now_ms;
     MakeId make_id; /* for stepId and branchId where the request has none */
     void *make_id_arg;
+    const char *const *zone_names; /* of the machine, NULL-terminated, for near matches; NULL: none are named */
 } FlowOrigin;
 
-/* Parses and validates the whole body: shape and JSON types of every member, name, cron, timezone, labels, step tree
+/* Parses and validates the whole body: shape and JSON types of every member, name, cron, timezone, schedule, labels, step tree
  * (types, plugins, duplicate ids, references, conditions, cycles, config, limits), serialised size.
  * NULL when faults were added; then *faults has them all. The result is version 1, created and updated now. */
 MUST_CHECK Flow *flow_create(const JsonValue *body, const FlowOrigin *origin, Faults *faults);

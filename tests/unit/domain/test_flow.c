@@ -142,7 +142,7 @@ static void payloads_have_every_member_in_order(void **state)
     assert_string_equal(summary->str, SUMMARY "}");
     assert_string_equal(
         detail->str,
-        SUMMARY ",\"cron\":null,\"timezone\":null,\"nextRunAt\":null,\"version\":7,"
+        SUMMARY ",\"cron\":null,\"timezone\":null,\"schedule\":null,\"nextRunAt\":null,\"version\":7,"
                 "\"labels\":{\"env\":\"prod\"},\"steps\":[{\"stepId\":\"" ID(
                     "01") "\","
                           "\"pluginId\":\"echo\",\"type\":\"ACTION\",\"inputs\":{\"a.b\":\"$c\"},"
@@ -201,6 +201,43 @@ static void stored_form_round_trips(void **state)
     flow->is_deleted = true;
     flow->version = INT64_MAX;
     assert_round_trip(flow);
+}
+
+static void a_schedule_is_stored_and_shown_with_all_its_members(void **state)
+{
+    (void)state;
+#define SCHEDULE \
+    "\"schedule\":{\"misfire\":\"ALL\",\"misfireGraceSeconds\":5,\"overlap\":\"CANCEL_RUNNING\",\"startAt\":null," \
+    "\"endAt\":\"1970-01-01T00:00:09.000Z\",\"jitterSeconds\":7,\"paused\":true,\"inputs\":{\"day\":\"${slot.date}\"}}"
+    g_autoptr(Flow) flow = new_tree();
+    g_autoptr(GString) detail = g_string_new(NULL);
+    g_autoptr(GString) stored = g_string_new(NULL);
+    flow->cron = g_strdup("@daily");
+    flow->schedule = schedule_options_new();
+    flow->schedule->misfire = MISFIRE_ALL;
+    flow->schedule->overlap = OVERLAP_CANCEL_RUNNING;
+    flow->schedule->misfire_grace_s = 5;
+    flow->schedule->jitter_s = 7;
+    flow->schedule->end_at = 9000;
+    flow->schedule->is_paused = true;
+    text_map_add(&flow->schedule->inputs, "day", "${slot.date}");
+    flow->scheduled_since = 3;
+    flow_encode_detail(flow, detail);
+    flow_encode(flow, stored);
+    assert_non_null(strstr(detail->str, "\"timezone\":null," SCHEDULE ",\"nextRunAt\":null,"));
+    assert_non_null(strstr(stored->str, SCHEDULE ",\"scheduledSince\":\"1970-01-01T00:00:00.003Z\","));
+    assert_round_trip(flow);
+}
+
+static void a_flow_stored_before_schedules_has_had_its_cron_since_its_last_version(void **state)
+{
+    (void)state;
+    static const char OLD[] = "{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"version\":2,\"cron\":\"@daily\","
+                                                    "\"updatedAt\":\"1970-01-01T00:00:00.005Z\"}";
+    g_autoptr(Flow) flow = flow_decode(OLD, strlen(OLD), NULL);
+    assert_non_null(flow);
+    assert_null(flow->schedule);
+    assert_true(flow->scheduled_since == 5);
 }
 
 /* A random tree with awkward texts; deterministic. */
@@ -321,6 +358,12 @@ static void broken_texts_are_refused(void **state)
         {"{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"version\":-1}", "broken flow: version is negative"},
         {"{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"version\":1,\"createdAt\":\"now\"}",
          "broken flow: createdAt is no instant"},
+        {"{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"version\":1,\"schedule\":5}",
+         "broken flow: schedule is of the wrong type"},
+        {"{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"version\":1,\"schedule\":{\"misfire\":\"NEVER\"}}",
+         "broken flow: misfire is unknown"},
+        {"{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"version\":1,\"schedule\":{\"overlap\":\"\"}}",
+         "broken flow: overlap is unknown"},
         {"{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"version\":1,\"steps\":{}}", "broken flow: steps is no array"},
         {STEP("5"), "broken flow: step 0: a step is no object"},
         {STEP("{}"), "broken flow: step 0: stepId is missing"},
@@ -419,6 +462,8 @@ int main(void)
         cmocka_unit_test(payloads_have_every_member_in_order),
         cmocka_unit_test(a_decision_is_encoded_with_its_branches),
         cmocka_unit_test(stored_form_round_trips),
+        cmocka_unit_test(a_schedule_is_stored_and_shown_with_all_its_members),
+        cmocka_unit_test(a_flow_stored_before_schedules_has_had_its_cron_since_its_last_version),
         cmocka_unit_test(any_tree_round_trips),
         cmocka_unit_test(broken_texts_are_refused),
         cmocka_unit_test(foreign_trees_are_read_leniently_but_bounded),

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "domain/flow_internal.h"
 
 #define ID(n) "0191aaaa-0000-7000-8000-0000000000" n
@@ -588,6 +589,135 @@ static void an_update_replaces_all_but_absent_steps(void **state)
     assert_string_equal(listed, "name: is required\nsteps: must be an array, not an integer [5]");
 }
 
+#define SCHEDULED(members) "{'name':'n','cron':'@daily','schedule':{" members "}}"
+
+static void a_schedule_is_taken_with_its_defaults(void **state)
+{
+    (void)state;
+    g_autoptr(Flow) none = create_valid("{'name':'n','cron':'@daily','schedule':null}");
+    assert_null(none->schedule);
+    assert_true(none->scheduled_since == NOW);
+    g_autoptr(Flow) least = create_valid("{'name':'n','schedule':{}}");
+    assert_int_equal(least->schedule->misfire, MISFIRE_LATEST);
+    assert_int_equal(least->schedule->overlap, OVERLAP_ALLOW);
+    assert_int_equal(least->schedule->misfire_grace_s, 60);
+    assert_int_equal(least->schedule->jitter_s, 0);
+    assert_true(least->schedule->start_at == INSTANT_NONE && least->schedule->end_at == INSTANT_NONE);
+    assert_false(least->schedule->is_paused);
+    assert_true(least->scheduled_since == INSTANT_NONE); /* no cron */
+    g_autoptr(Flow) all = create_valid(SCHEDULED(
+        "'misfire':'all','misfireGraceSeconds':2678400,'overlap':'Queue','startAt':'2026-01-01T01:00:00.0009+01:00',"
+        "'endAt':'2099-12-31T23:59:59.999Z','jitterSeconds':86400,'paused':true,"
+        "'inputs':{'a':'${slot}','b':'x${slot.date}$${slot}$','c':''},'unknown':1"));
+    assert_int_equal(all->schedule->misfire, MISFIRE_ALL);
+    assert_int_equal(all->schedule->overlap, OVERLAP_QUEUE);
+    assert_true(all->schedule->start_at == INT64_C(1767225600000) && all->schedule->end_at == SCHEDULE_LAST_MS);
+    assert_true(all->schedule->is_paused);
+    assert_int_equal(all->schedule->inputs.n_pairs, 3);
+    g_autofree char *value = schedule_input_render(all->schedule->inputs.pairs[1].value, 0, -3600, NULL);
+    assert_string_equal(value, "x1969-12-31${slot}$");
+}
+
+static void faults_of_a_schedule(void **state)
+{
+    (void)state;
+#define INSTANT_FAULT "must be an instant such as 2026-01-31T09:00:00Z, in the years 1970 to 2099"
+    static const struct {
+        const char *text, *expected;
+    } CASES[] = {
+        {"{'name':'n','schedule':[]}", "schedule: must be an object, not an array [[]]"},
+        {SCHEDULED("'misfire':'NEVER','overlap':''"),
+         "schedule.misfire: must be SKIP, LATEST or ALL ['NEVER']\n"
+         "schedule.overlap: must be ALLOW, SKIP, QUEUE or CANCEL_RUNNING ['']"},
+        {SCHEDULED("'misfireGraceSeconds':-1,'jitterSeconds':86401"),
+         "schedule.misfireGraceSeconds: must be from 0 to 2678400 [-1]\n"
+         "schedule.jitterSeconds: must be from 0 to 86400 [86401]"},
+        {SCHEDULED("'misfireGraceSeconds':'5','jitterSeconds':0.5,'paused':'no','misfire':1,'inputs':[]"),
+         "schedule.misfire: must be a string, not an integer [1]\n"
+         "schedule.misfireGraceSeconds: must be an integer, not a string ['5']\n"
+         "schedule.jitterSeconds: must be an integer, not a number with a fraction, an exponent or too many digits [0.5]\n"
+         "schedule.paused: must be a boolean, not a string ['no']\nschedule.inputs: must be an object, not an array [[]]"},
+        {SCHEDULED("'startAt':'2026-02-01T00:00:00Z','endAt':'2026-01-31T00:00:00Z'"),
+         "schedule.endAt: must be after startAt ['2026-01-31T00:00:00Z']"},
+        {SCHEDULED("'startAt':'2026-02-01T00:00:00Z','endAt':'2026-02-01T01:00:00+01:00'"),
+         "schedule.endAt: must be after startAt ['2026-02-01T01:00:00+01:00']"},
+        {SCHEDULED("'startAt':'tomorrow','endAt':'2100-01-01T00:00:00Z'"),
+         "schedule.startAt: " INSTANT_FAULT " ['tomorrow']\nschedule.endAt: " INSTANT_FAULT
+         " ['2100-01-01T00:00:00Z']"},
+        {SCHEDULED("'startAt':0,'endAt':'1969-12-31T23:59:59Z'"),
+         "schedule.startAt: must be a string, not an integer [0]\nschedule.endAt: " INSTANT_FAULT
+         " ['1969-12-31T23:59:59Z']"},
+        {SCHEDULED("'inputs':{'a':'x${slot','b':'${slots}','c':'${run.inputs.x}','d':5,' ':''}"),
+         "schedule.inputs.d: must be a string, not an integer [5]\n"
+         "schedule.inputs: a name in inputs must not be blank and have at most 256 characters [' ']\n"
+         "schedule.inputs.a: column 2: `${` is not closed by `}` (a literal `${` is written `$${`) ['x${slot']\n"
+         "schedule.inputs.b: column 1: `${slots}` is neither `${slot}` nor `${slot.date}` ['${slots}']\n"
+         "schedule.inputs.c: column 1: `${run.inputs.x}` is neither `${slot}` nor `${slot.date}` ['${run.inputs.x}']"},
+        {"{'name':'n','cron':'@every 1ms','schedule':{'jitterSeconds':-5}}",
+         "cron: column 8: expected an interval from 1s to 366d ['@every 1ms']\n"
+         "schedule.jitterSeconds: must be from 0 to 86400 [-5]"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(CASES); i++)
+        assert_faults(CASES[i].text, CASES[i].expected);
+    g_autofree char *filler = g_strnfill(30000, 'a');
+    g_autofree char *large =
+        g_strdup_printf(SCHEDULED("'inputs':{'a':'%s','b':'%s','c':'${slot}%.5600s'}"), filler, filler, filler);
+    assert_faults(large, "schedule.inputs: take 65627 bytes together, at most 65536 are allowed");
+}
+
+static void a_change_of_slots_is_remembered_and_only_that(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool is_changed;
+    } CASES[] = {
+        {"{'name':'m','cron':'@daily','timezone':'UTC','schedule':{'startAt':'2026-02-01T00:00:00Z'}}", false},
+        {"{'name':'n','cron':'@daily','timezone':'UTC','schedule':{'startAt':'2026-02-01T00:00:00Z','misfire':'ALL',"
+         "'overlap':'SKIP','misfireGraceSeconds':1,'jitterSeconds':9,'paused':false,'inputs':{'a':'b'}}}",
+         false},
+        {"{'name':'n','cron':'@hourly','timezone':'UTC','schedule':{'startAt':'2026-02-01T00:00:00Z'}}", true},
+        {"{'name':'n','cron':'@daily','schedule':{'startAt':'2026-02-01T00:00:00Z'}}", true},
+        {"{'name':'n','cron':'@daily','timezone':'UTC'}", true},
+        {"{'name':'n','cron':'@daily','timezone':'UTC','schedule':{'startAt':'2026-02-01T00:00:00Z','paused':true}}",
+         true},
+        {"{'name':'n','cron':'@daily','timezone':'UTC','schedule':{'startAt':'2026-02-01T00:00:00Z',"
+         "'endAt':'2026-03-01T00:00:00Z'}}",
+         true},
+    };
+    g_autoptr(Faults) faults = faults_new();
+    g_autoptr(Flow) first = create_valid(CASES[0].text);
+    assert_true(first->scheduled_since == NOW);
+    for (size_t i = 0; i < G_N_ELEMENTS(CASES); i++) {
+        g_autoptr(Flow) next = update(first, CASES[i].text, faults);
+        assert_non_null(next);
+        if (next->scheduled_since != (CASES[i].is_changed ? NOW + 5 : NOW))
+            fail_msg("case %zu", i);
+    }
+    g_autoptr(Flow) ended = update(first, "{'name':'n'}", faults);
+    assert_true(ended->scheduled_since == INSTANT_NONE && ended->schedule == NULL);
+    unsigned n_ids = 0;
+    FlowOrigin origin = origin_of(&n_ids);
+    g_autoptr(Flow) deleted = flow_delete(first, false, &origin);
+    assert_true(deleted->scheduled_since == NOW && deleted->schedule->start_at == first->schedule->start_at);
+}
+
+static void an_unknown_zone_gets_near_matches(void **state)
+{
+    (void)state;
+    static const char *const NAMES[] = {"Europe/Berlin", "Asia/Tokyo", NULL};
+    g_autoptr(Faults) faults = faults_new();
+    unsigned n_ids = 0;
+    FlowOrigin origin = origin_of(&n_ids);
+    origin.zone_names = NAMES;
+    g_autoptr(JsonValue) body = parse("{'name':'n','timezone':'Europe/Berln'}");
+    assert_null(flow_create(body, &origin, faults));
+    g_autofree char *listed = list_faults(faults);
+    assert_string_equal(listed,
+                        "timezone: expected an IANA time zone known here, such as Europe/Paris, or UTC; did you mean "
+                        "Europe/Berlin? ['Europe/Berln']");
+}
+
 static void a_delete_is_a_version_too(void **state)
 {
     (void)state;
@@ -692,6 +822,10 @@ int main(void)
         cmocka_unit_test(faults_are_bounded),
         cmocka_unit_test(a_long_cycle_is_told_in_part),
         cmocka_unit_test(an_update_replaces_all_but_absent_steps),
+        cmocka_unit_test(a_schedule_is_taken_with_its_defaults),
+        cmocka_unit_test(faults_of_a_schedule),
+        cmocka_unit_test(a_change_of_slots_is_remembered_and_only_that),
+        cmocka_unit_test(an_unknown_zone_gets_near_matches),
         cmocka_unit_test(a_delete_is_a_version_too),
         cmocka_unit_test(hostile_bodies_are_cheap),
     };
