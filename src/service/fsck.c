@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#define REPAIRS_MS 30000 /* for what a busy server has to catch up with: 64 MiB at most */
+
 bool fsck_is_damage(const GError *error)
 {
     return error->domain == FLOWOPS_ERROR && (error->code == FLOWOPS_INTERNAL || error->code == FLOWOPS_INVALID);
@@ -134,6 +136,16 @@ static bool check_outbox(Fsck *fsck, GError **error)
     return true;
 }
 
+/* What was mended follows in a shared store: it is done when it is there. */
+static bool settle(const Fsck *fsck, GError **error)
+{
+    if (!fsck->options->repairs || store_settle(fsck->store, REPAIRS_MS))
+        return true;
+    g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the documents made anew were not written within %d s",
+                REPAIRS_MS / 1000);
+    return false;
+}
+
 bool fsck_check_store(Store *store, const Clock *clock, const FsckOptions *options, FsckReport *ret_report,
                       GError **error)
 {
@@ -141,7 +153,8 @@ bool fsck_check_store(Store *store, const Clock *clock, const FsckOptions *optio
     int64_t began_at = clock_monotonic_ms(clock);
     fsck.sum = g_checksum_new(G_CHECKSUM_SHA256);
     fsck.suspects = g_array_new(FALSE, FALSE, sizeof(Id));
-    bool is_done = fsck_check_flows(&fsck, error) && fsck_check_runs(&fsck, error) && check_outbox(&fsck, error);
+    bool is_done = fsck_check_flows(&fsck, error) && fsck_check_runs(&fsck, error) && check_outbox(&fsck, error) &&
+                   settle(&fsck, error);
     fsck.report.elapsed_ms = clock_monotonic_ms(clock) - began_at;
     g_array_unref(fsck.suspects);
     g_checksum_free(fsck.sum);
