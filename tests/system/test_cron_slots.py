@@ -22,6 +22,7 @@ from croniter import CroniterBadDateError, croniter
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BINARY = Path(os.environ.get("FLOWOPS_BINARY", ROOT / "build" / "flowops"))
+pytestmark = pytest.mark.sqlite  # it needs no store: once is enough
 PROGRAM = BINARY.resolve().parent / "tests" / "unit" / "domain" / "cron_slots"
 
 WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
