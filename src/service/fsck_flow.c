@@ -3,6 +3,11 @@
 
 #include <string.h>
 
+#include "base/thread.h"
+
+#define HEAD_WAIT_MS 20
+#define HEAD_WAITS_MAX 150 /* 3 s in all: a store without heads is not waited for each time */
+
 /* NULL without an error: it is not there, or damaged and told. */
 static Flow *get_version(Fsck *fsck, const Id *flow_id, int64_t version, bool *ret_is_failed, GError **error)
 {
@@ -63,9 +68,26 @@ static bool check_head(Fsck *fsck, const Flow *newest, const Id *flow_id, int64_
     return true;
 }
 
+/* A flow that is being made has its first version before its head, where the two are no one write. */
+static void wait_for_head(Fsck *fsck, const Id *flow_id)
+{
+    Bell pause; /* nobody rings it */
+    bell_init(&pause);
+    while (fsck->n_head_waits < HEAD_WAITS_MAX) {
+        g_autoptr(Flow) flow = store_get_flow(fsck->store, flow_id->text, 0, NULL);
+        if (flow != NULL)
+            break;
+        fsck->n_head_waits++;
+        bell_wait(&pause, HEAD_WAIT_MS);
+    }
+    bell_done(&pause);
+}
+
 static bool check_flow(Fsck *fsck, const Id *flow_id, int64_t head, GError **error)
 {
     bool is_failed;
+    if (head == 0 && store_is_shared(fsck->store))
+        wait_for_head(fsck, flow_id);
     g_autoptr(Flow) newest = get_version(fsck, flow_id, 0, &is_failed, error);
     fsck->report.n_flows++;
     if (newest == NULL)

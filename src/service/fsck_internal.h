@@ -13,6 +13,7 @@ typedef struct {
     FsckReport report;
     GChecksum *sum;       /* of the flow or run at hand */
     GArray *suspects;     /* of Id: runs of a shared store to be looked at again */
+    int n_head_waits;     /* for the heads of flows that are being made */
     int64_t suspected_at; /* monotonic ms, of the last of them */
 } Fsck;
 
