@@ -24,18 +24,6 @@ struct Marking {
     atomic_bool is_done;
 };
 
-static guint run_seq_hash(gconstpointer data)
-{
-    const RunSeq *key = data;
-    return g_str_hash(key->run_id.text) ^ (guint)key->seq;
-}
-
-static gboolean run_seq_equal(gconstpointer a, gconstpointer b)
-{
-    const RunSeq *left = a, *right = b;
-    return left->seq == right->seq && strcmp(left->run_id.text, right->run_id.text) == 0;
-}
-
 void relay_init_outbox(Relay *relay)
 {
     relay->recent = g_hash_table_new_full(run_seq_hash, run_seq_equal, g_free, g_free);
@@ -260,7 +248,8 @@ static bool is_in(const GQueue *orders, const RunSeq *entry)
 {
     for (const GList *link = orders->head; link != NULL; link = link->next) {
         const Order *order = link->data;
-        if (order->seq == entry->seq && strcmp(order->view->run_id.text, entry->run_id.text) == 0)
+        RunSeq key = {.run_id = order->view->run_id, .seq = order->seq};
+        if (run_seq_equal(&key, entry))
             return true;
     }
     return false;

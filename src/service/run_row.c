@@ -24,29 +24,34 @@ void run_actors_note(RunActors *actors, const Event *event)
         actors->created_by = actors->updated_by;
 }
 
-void run_row_build(const Run *run, const RunActors *actors, GString *detail, RunRow *ret_row)
+RunRow run_row_of(const Run *run, const char *detail, size_t detail_size, size_t summary_size)
 {
-    g_string_truncate(detail, 0);
-    size_t summary_size = run_encode_detail(run, detail);
-    *ret_row = (RunRow){
+    return (RunRow){
         .run_id = run->id,
         .flow_id = run->flow_id,
         .owner = run->owner,
         .status = run->status,
         .phase = run_phase(run),
         .triggered_by = run->triggered_by,
-        .created_by = actors->created_by.text,
-        .updated_by = actors->updated_by.text,
         .created_at = run->created_at,
         .updated_at = run->updated_at,
         .seq = run->seq,
         .flow_version = run->flow_version,
         .pending = run->pending.command,
         .pending_at = run->pending.command != COMMAND_NONE ? run->pending.requested_at : INSTANT_NONE,
-        .detail = detail->str,
-        .detail_size = detail->len,
+        .detail = detail,
+        .detail_size = detail_size,
         .summary_size = summary_size,
         .labels = &run->labels,
         .run = run,
     };
+}
+
+void run_row_build(const Run *run, const RunActors *actors, GString *detail, RunRow *ret_row)
+{
+    g_string_truncate(detail, 0);
+    size_t summary_size = run_encode_detail(run, detail);
+    *ret_row = run_row_of(run, detail->str, detail->len, summary_size);
+    ret_row->created_by = actors->created_by.text;
+    ret_row->updated_by = actors->updated_by.text;
 }

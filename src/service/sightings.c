@@ -1,10 +1,8 @@
 /* A table from (run, seq) to the first time it was noted and the last round it was noted in. */
 #include "service/sightings.h"
 
-#include <string.h>
-
 typedef struct {
-    RunSeq key;
+    RunSeq key; /* first: the table takes it for the whole */
     int64_t first_ms;
     int64_t round;
 } Sighting;
@@ -15,22 +13,10 @@ struct Sightings {
     int64_t round;
 };
 
-static guint key_hash(gconstpointer data)
-{
-    const RunSeq *key = data;
-    return g_str_hash(key->run_id.text) ^ (guint)key->seq;
-}
-
-static gboolean key_equal(gconstpointer a, gconstpointer b)
-{
-    const RunSeq *left = a, *right = b;
-    return left->seq == right->seq && strcmp(left->run_id.text, right->run_id.text) == 0;
-}
-
 Sightings *sightings_new(size_t max_items)
 {
     Sightings *sightings = g_new0(Sightings, 1);
-    sightings->by_key = g_hash_table_new_full(key_hash, key_equal, g_free, NULL);
+    sightings->by_key = g_hash_table_new_full(run_seq_hash, run_seq_equal, g_free, NULL);
     sightings->max_items = max_items;
     return sightings;
 }

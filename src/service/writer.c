@@ -5,6 +5,7 @@
 #include "service/writer_internal.h"
 
 #include "base/log.h"
+#include "service/run_row.h"
 
 static void touched_free(void *data)
 {
@@ -79,28 +80,9 @@ bool precondition_holds(const Precondition *precondition, int64_t tag)
 
 static RunRow row_of(const RunView *view, size_t summary_size, const char *updated_by)
 {
-    const Run *run = view->run;
-    return (RunRow){
-        .run_id = run->id,
-        .flow_id = run->flow_id,
-        .owner = run->owner,
-        .status = run->status,
-        .phase = view->phase,
-        .triggered_by = run->triggered_by,
-        .created_by = updated_by,
-        .updated_by = updated_by,
-        .created_at = run->created_at,
-        .updated_at = run->updated_at,
-        .seq = run->seq,
-        .flow_version = run->flow_version,
-        .pending = run->pending.command,
-        .pending_at = run->pending.command != COMMAND_NONE ? run->pending.requested_at : INSTANT_NONE,
-        .detail = view->detail,
-        .detail_size = view->detail_size,
-        .summary_size = summary_size,
-        .labels = &run->labels,
-        .run = run,
-    };
+    RunRow row = run_row_of(view->run, view->detail, view->detail_size, summary_size);
+    row.created_by = row.updated_by = updated_by;
+    return row;
 }
 
 /* The state after the group's events, as it will be shown and stored. */

@@ -222,6 +222,18 @@ void store_close(Store *store)
     }
 }
 
+guint run_seq_hash(gconstpointer run_seq)
+{
+    const RunSeq *key = run_seq;
+    return g_str_hash(key->run_id.text) ^ (guint)key->seq;
+}
+
+gboolean run_seq_equal(gconstpointer left, gconstpointer right)
+{
+    const RunSeq *a = left, *b = right;
+    return a->seq == b->seq && strcmp(a->run_id.text, b->run_id.text) == 0;
+}
+
 /* ---- what reads return ---- */
 
 void run_document_free(RunDocument *document)

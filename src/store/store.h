@@ -75,11 +75,13 @@ typedef struct {
     bool supersedes_commands; /* a hand-over: what this run still had to publish is dropped */
 } RunAppend;
 
-/* A place in a run's journal. */
+/* A place in a run's journal; as the key of a GHashTable, also as the first member of one. */
 typedef struct {
     Id run_id;
     int64_t seq;
 } RunSeq;
+guint run_seq_hash(gconstpointer run_seq);
+gboolean run_seq_equal(gconstpointer left, gconstpointer right);
 
 typedef enum {
     WRITE_RUN,

@@ -120,6 +120,9 @@ int mongo_next(mongoc_cursor_t *cursor, const bson_t **ret_document, const char 
 /* The one document with this _id: 1, 0 when there is none, -1 with error set. ret_document is initialised on 1. */
 int mongo_find_by_id(const ClientLease *lease, MongoCollection collection, const char *id, const bson_t *opts,
                      bson_t *ret_document, const char *doing, GError **error);
+/* Ids of the runs that a filter finds, at most limit, ordered by sort_key. */
+bool mongo_read_run_ids(const ClientLease *lease, const bson_t *filter, const char *sort_key, size_t limit, Id *ret_ids,
+                        size_t *ret_n, GError **error);
 /* {"_id": {"$in": ids}} */
 void mongo_filter_ids_begin(bson_t *filter, bson_t *in, bson_t *ids);
 void mongo_filter_ids_add(bson_t *ids, uint32_t index, const char *id);

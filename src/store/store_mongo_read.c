@@ -236,14 +236,13 @@ static void append_after(bson_t *filter, const char *after)
     bson_append_document_end(filter, &range);
 }
 
-/* Ids of the runs that a filter finds, in order. */
-static bool read_run_ids(const ClientLease *lease, const bson_t *filter, size_t limit, Id *ret_ids, size_t *ret_n,
-                         GError **error)
+bool mongo_read_run_ids(const ClientLease *lease, const bson_t *filter, const char *sort_key, size_t limit, Id *ret_ids,
+                        size_t *ret_n, GError **error)
 {
     static const char *const names[] = {"_id"};
     g_auto(bson_t) opts = BSON_INITIALIZER;
     append_fields(&opts, names, G_N_ELEMENTS(names));
-    append_sort(&opts, "_id", 1);
+    append_sort(&opts, sort_key, 1);
     bson_append_int64(&opts, "limit", -1, (int64_t)limit);
     g_autoptr(mongoc_cursor_t) cursor = mongo_find(lease, COLLECTION_RUNS, filter, &opts);
     const bson_t *document;
@@ -277,7 +276,7 @@ bool mongo_list_runs_in_phase(Store *base, RunPhase phase, int64_t requested_bef
         append_instant(&range, "$lt", requested_before);
         bson_append_document_end(&filter, &range);
     }
-    return read_run_ids(&lease, &filter, limit, ret_ids, ret_n, error);
+    return mongo_read_run_ids(&lease, &filter, "_id", limit, ret_ids, ret_n, error);
 }
 
 /* A page of runs that have not settled, and how far their documents are. */
@@ -365,7 +364,7 @@ static bool read_runs_of_flows(const ClientLease *lease, GPtrArray *flow_ids, co
     bson_append_document_begin(&filter, "pendingCommand.command", -1, &unlike);
     append_text(&unlike, "$ne", command_name(COMMAND_STOP));
     bson_append_document_end(&filter, &unlike);
-    return read_run_ids(lease, &filter, limit, ret_ids, ret_n, error);
+    return mongo_read_run_ids(lease, &filter, "_id", limit, ret_ids, ret_n, error);
 }
 
 static int compare_ids(const void *a, const void *b)

@@ -147,33 +147,17 @@ bool mongo_list_flow_ids(Store *store, const char *after, size_t limit, Id *ret_
 
 bool mongo_list_runs_ended_before(Store *base, int64_t before, size_t limit, Id *ret_ids, size_t *ret_n, GError **error)
 {
-    static const char *const names[] = {"_id"};
     MongoStore *store = (MongoStore *)base;
     if (!mongo_admit(store, error)) {
         return false;
     }
     CLIENT_LEASE(lease, store);
     g_auto(bson_t) filter = BSON_INITIALIZER;
-    g_auto(bson_t) opts = BSON_INITIALIZER;
     bson_t range;
     bson_append_document_begin(&filter, "settledAt", -1, &range);
     append_instant(&range, "$lt", CLAMP(before, MONGO_INSTANT_MIN, MONGO_INSTANT_MAX + 1));
     bson_append_document_end(&filter, &range);
-    append_fields(&opts, names, G_N_ELEMENTS(names));
-    append_sort(&opts, "settledAt", 1);
-    bson_append_int64(&opts, "limit", -1, (int64_t)limit);
-    g_autoptr(mongoc_cursor_t) cursor = mongo_find(&lease, COLLECTION_RUNS, &filter, &opts);
-    const bson_t *document;
-    size_t n = 0;
-    int found;
-    while ((found = mongo_next(cursor, &document, "look for runs that ended", error)) == 1) {
-        g_assert(n < limit);
-        member_id(document, "_id", &ret_ids[n++]);
-    }
-    if (found == 0) {
-        *ret_n = n;
-    }
-    return found == 0;
+    return mongo_read_run_ids(&lease, &filter, "settledAt", limit, ret_ids, ret_n, error);
 }
 
 /* ---- deleting ---- */

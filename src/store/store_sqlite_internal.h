@@ -206,4 +206,14 @@ bool sqlite_take_ids(sqlite3_stmt *statement, Id *ret_ids, size_t *ret_n, GError
 char *list_runs_sql(const ListQuery *query, bool is_count);
 char *list_flows_sql(const ListQuery *query, bool is_count);
 
+/* What the store does alike whether or not it may write, in one place, so that neither table lacks a method. */
+#define SQLITE_READ_OPS \
+    .get_flow = sqlite_get_flow, .get_run = sqlite_get_run, .read_journal = sqlite_read_journal, \
+    .list_flows = sqlite_list_flows, .list_runs = sqlite_list_runs, .count_open_runs = sqlite_count_open_runs, \
+    .list_runs_in_phase = sqlite_list_runs_in_phase, .list_runs_to_stop = sqlite_list_runs_to_stop, \
+    .list_runs_ended_before = sqlite_list_runs_ended_before, .list_run_ids = sqlite_list_run_ids, \
+    .list_flow_ids = sqlite_list_flow_ids, .read_outbox = sqlite_read_outbox, .read_outbox_of = sqlite_read_outbox_of, \
+    .settle = sqlite_settle, .list_runs_behind = sqlite_list_runs_behind, .find_newer = sqlite_find_newer, \
+    .get_flow_versions = sqlite_get_flow_versions
+
 #endif
