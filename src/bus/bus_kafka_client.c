@@ -22,13 +22,20 @@ static void set_property(rd_kafka_conf_t *conf, const char *key, const char *val
     g_assert(result == RD_KAFKA_CONF_OK); /* ours are known good, the user's were tried */
 }
 
+/* Without the name of the thread that said it, which the library puts first: "[thrd:...]: ". */
+static const char *skip_thread_name(const char *text)
+{
+    const char *end = g_str_has_prefix(text, "[thrd:") ? strstr(text, "]: ") : NULL;
+    return end != NULL ? end + strlen("]: ") : text;
+}
+
 /* On any of the library's threads. Bad news alone is kept; what it says of settings has been judged by us. */
 static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
     enum { SYSLOG_ERROR = 3 };
     KafkaBus *const *bus = rd_kafka_opaque(client);
     if (level <= SYSLOG_ERROR && strcmp(facility, "CONFWARN") != 0 && bus != NULL && (*bus)->watch != NULL)
-        kafka_watch_note_error((*bus)->watch, text);
+        kafka_watch_note_error((*bus)->watch, skip_thread_name(text));
 }
 
 /* On the thread that polls the client. */

@@ -51,7 +51,7 @@ typedef struct {
 struct KafkaConsumer {
     KafkaBus *bus; /* first: see kafka_conf_new() */
     KafkaTopic topic;
-    const char *topic_name;
+    const char *topic_name, *group_name;
     rd_kafka_t *client;
     rd_kafka_queue_t *events;   /* the group's */
     rd_kafka_queue_t *messages; /* what partitions deliver */
@@ -59,6 +59,7 @@ struct KafkaConsumer {
     bool is_topic_gone;         /* said the broker, and nothing came since */
     bool was_assigned;          /* something, ever */
     bool has_problem;           /* the watch was told that the topic cannot be read */
+    bool had_lag;               /* before that: it could be read once */
     guint found_last;           /* index of the partition asked for last: messages come in runs */
     int64_t commit_pause_ms;
     int64_t commit_at, check_at, lag_at; /* monotonic ms */
@@ -253,6 +254,30 @@ static void commit_now(KafkaConsumer *consumer, const rd_kafka_topic_partition_l
     rd_kafka_topic_partition_list_destroy(list);
 }
 
+/* ---- permissions ---- */
+
+static bool has_lag(const KafkaConsumer *consumer)
+{
+    return __atomic_load_n(&consumer->n_owned, __ATOMIC_RELAXED) > 0 && consumer->lag >= 0;
+}
+
+static void note_forbidden(KafkaConsumer *consumer, rd_kafka_resp_err_t error)
+{
+    g_autofree char *problem =
+        g_strdup_printf("may not be read by group %s: %s", consumer->group_name, rd_kafka_err2str(error));
+    consumer->has_problem = true;
+    consumer->had_lag = has_lag(consumer);
+    kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, problem);
+}
+
+/* Something came, or was given to this member, or the broker has answered what it refused before. */
+static void forget_forbidden(KafkaConsumer *consumer)
+{
+    if (consumer->has_problem)
+        kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, NULL);
+    consumer->has_problem = false;
+}
+
 /* ---- rebalances ---- */
 
 static void gain(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *list)
@@ -272,6 +297,8 @@ static void gain(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *list)
     }
     consumer->was_assigned = true;
     consumer->is_topic_gone = false;
+    if (list->cnt > 0)
+        forget_forbidden(consumer);
     consumer->check_at = 0;
 }
 
@@ -318,8 +345,7 @@ static void on_consumer_error(KafkaConsumer *consumer, const rd_kafka_message_t 
         break;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-        consumer->has_problem = true;
-        kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, rd_kafka_err2str(message->err));
+        note_forbidden(consumer, message->err);
         break;
     default: /* the library goes on by itself */
         kafka_watch_note_error(consumer->bus->watch, rd_kafka_message_errstr(message));
@@ -360,6 +386,8 @@ static void update_lag(KafkaConsumer *consumer)
         lag += MAX(0, high - position);
     }
     __atomic_store_n(&consumer->lag, lag, __ATOMIC_RELAXED);
+    if (!consumer->had_lag && has_lag(consumer)) /* an empty topic says in no other way that it may be read now */
+        forget_forbidden(consumer);
 }
 
 /* The library's batch call waits until all it may give is there, so the wait is for one and the rest is what has come. */
@@ -387,9 +415,7 @@ static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *m
         return NULL;
     }
     consumer->is_topic_gone = false;
-    if (consumer->has_problem)
-        kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, NULL);
-    consumer->has_problem = false;
+    forget_forbidden(consumer);
     partition->polled = message->offset + 1;
     return kafka_message_take(message);
 }
@@ -482,11 +508,11 @@ static void on_event_waits(rd_kafka_t *client G_GNUC_UNUSED, void *opaque)
     kafka_consumer_wake(opaque);
 }
 
-static bool open_client(KafkaConsumer *consumer, KafkaGroup group, GError **error)
+static bool open_client(KafkaConsumer *consumer, GError **error)
 {
     KafkaProperty properties[G_N_ELEMENTS(PROPERTIES) + 2];
     memcpy(properties, PROPERTIES, sizeof PROPERTIES);
-    properties[G_N_ELEMENTS(PROPERTIES)] = (KafkaProperty){"group.id", consumer->bus->settings.groups[group]};
+    properties[G_N_ELEMENTS(PROPERTIES)] = (KafkaProperty){"group.id", consumer->group_name};
     properties[G_N_ELEMENTS(PROPERTIES) + 1] = (KafkaProperty){NULL, NULL};
     rd_kafka_conf_t *conf = kafka_conf_new(consumer->bus, properties, consumer);
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
@@ -501,10 +527,11 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->bus = bus;
     consumer->topic = topic;
     consumer->topic_name = bus->settings.topics[topic];
+    consumer->group_name = bus->settings.groups[group];
     consumer->commit_pause_ms = topic == TOPIC_COMMANDS ? COMMAND_COMMIT_MS : STATUS_COMMIT_MS;
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
-    if (!open_client(consumer, group, error)) {
+    if (!open_client(consumer, error)) {
         g_array_unref(consumer->partitions);
         g_free(consumer);
         return NULL;

@@ -11,7 +11,7 @@
 #include "bus/bus_internal.h"
 
 #define POSITION_NONE INT64_C(-1)
-#define ERROR_TEXT_SIZE 160
+#define ERROR_TEXT_SIZE BUS_REASON_SIZE
 
 /* The largest message on execution.status.dlq, as this program makes that topic: a letter is larger than its original. */
 #define DEAD_LETTER_MAX_BYTES (4 * 1024 * 1024)
@@ -75,6 +75,8 @@ void kafka_watch_note_error(KafkaWatch *watch, const char *text);
 void kafka_watch_set_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
 /* The consumer's thread. Why it cannot be read; until it can: NULL. */
 void kafka_watch_set_readers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
+/* A producer's thread. Why it cannot be written; until it can: NULL. */
+void kafka_watch_set_writers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
 bool kafka_watch_was_up(KafkaWatch *watch); /* any thread: a broker has ever answered */
 bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE]); /* any thread */
 
@@ -120,8 +122,12 @@ struct KafkaProducer {
     size_t n_updates;                   /* guarded by mu; in flight */
     bool is_shut_down;                  /* guarded by mu: nothing new is taken */
     bool is_closing;                    /* guarded by mu: the thread is to end */
-    bool is_stuck;                      /* of the thread: a client could not be ended */
-    Bell renew_bell;                    /* waited on while there is no client */
+    char forbidden[N_TOPICS][ERROR_TEXT_SIZE]; /* guarded by mu; why a topic may not be written; "": it may */
+    bool is_stuck;                             /* of the thread: a client could not be ended */
+    bool is_refused;                           /* of the thread: the broker lets its clients write nothing */
+    int64_t renewed_at;                        /* of the thread, monotonic ms */
+    int64_t renew_at;                          /* of the thread, monotonic ms: not before, while there is no client */
+    Bell renew_bell;                           /* waited on while there is no client */
 };
 
 MUST_CHECK KafkaProducer *kafka_producer_open(KafkaBus *bus, bool is_service_side, GError **error);
@@ -143,6 +149,7 @@ void kafka_outbox_done(KafkaOutbox *outbox);
 MUST_CHECK bool kafka_outbox_add(KafkaOutbox *outbox, BusMessage *message, int64_t timeout_ms, GError **error);
 /* True when all is with the broker within timeout_ms; TIMEOUT, UNAVAILABLE. */
 MUST_CHECK bool kafka_outbox_wait_empty(KafkaOutbox *outbox, int64_t timeout_ms, GError **error);
+bool kafka_is_forbidden(rd_kafka_resp_err_t result); /* a permission is missing, perhaps not for ever */
 /* On the producer's thread, with its mu held. */
 void kafka_outbox_settle(KafkaOutbox *outbox, KeptMessage *kept, rd_kafka_resp_err_t result);
 void kafka_outbox_resend_when_due(KafkaOutbox *outbox);
