@@ -97,7 +97,8 @@ MUST_CHECK bool bus_poll_commands(Bus *bus, BusMessage **ret_messages, size_t ma
                                   GError **error);
 
 /* The command partitions that became this engine's, or ceased to be, since the last call; after each poll. What the poll
- * returned of a lost partition may be dropped. One that was lost and came back is in both: lost first. */
+ * returned of a lost partition may be dropped. One that was lost and came back is in both: lost first. So is each when the number of
+ * partitions has changed, since the commands of many runs go to other ones then. */
 typedef struct {
     GArray *lost, *gained; /* of int32_t */
 } BusPartitions;

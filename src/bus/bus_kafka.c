@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+/* Everybody looks at the number of partitions every 5 s, and has seen a new one after this. */
+#define SEEN_BY_ALL_MS 10000
 #define LETTERS_LIMIT_MS 3000 /* a commit waits this long for dead letters */
 #define LEAVE_LIMIT_MS 2000   /* of the 5 s that bus_close() has */
 
@@ -45,11 +47,27 @@ static bool kafka_poll_commands(Bus *bus, BusMessage **ret_messages, size_t max,
     return kafka_consumer_poll(kafka->command_consumer, ret_messages, max, timeout_ms, ret_n, error);
 }
 
+/* With another number of partitions most runs' commands go to other ones than before, whose engines do not know the runs. True
+ * once, when this is known to all who publish: then whoever announces a partition is handed what belongs to it now. */
+static bool have_runs_moved(KafkaBus *kafka)
+{
+    int64_t now = clock_monotonic_ms(kafka->clock);
+    int32_t n = kafka_watch_n_partitions(kafka->watch, TOPIC_COMMANDS);
+    if (n > 0 && n != kafka->n_command_partitions) {
+        kafka->runs_move_at = kafka->n_command_partitions > 0 ? now + SEEN_BY_ALL_MS : INT64_MAX;
+        kafka->n_command_partitions = n;
+    }
+    if (kafka->n_command_partitions == 0 || now < kafka->runs_move_at)
+        return false;
+    kafka->runs_move_at = INT64_MAX;
+    return true;
+}
+
 static void kafka_take_partitions(Bus *bus, BusPartitions *partitions)
 {
     KafkaBus *kafka = (KafkaBus *)bus;
     g_assert(kafka->command_consumer != NULL);
-    kafka_consumer_take_partitions(kafka->command_consumer, partitions);
+    kafka_consumer_take_partitions(kafka->command_consumer, have_runs_moved(kafka), partitions);
 }
 
 /* ---- statuses ---- */

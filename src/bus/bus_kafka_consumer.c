@@ -472,10 +472,11 @@ void kafka_consumer_approve(KafkaConsumer *consumer)
     commit_when_due(consumer);
 }
 
-void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *partitions)
+void kafka_consumer_take_partitions(KafkaConsumer *consumer, bool all_anew, BusPartitions *partitions)
 {
     for (guint i = 0; i < consumer->partitions->len; i++) {
         Partition *partition = &g_array_index(consumer->partitions, Partition, i);
+        partition->is_lost |= all_anew;
         if (partition->was_owned && partition->is_lost)
             g_array_append_val(partitions->lost, partition->id);
         if (partition->is_owned && (!partition->was_owned || partition->is_lost))

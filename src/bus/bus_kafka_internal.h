@@ -173,7 +173,8 @@ MUST_CHECK bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_me
 void kafka_consumer_hold(KafkaConsumer *consumer);
 void kafka_consumer_approve(
     KafkaConsumer *consumer); /* what was polled so far is dealt with: its position is committed soon */
-void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *partitions);
+/* all_anew: each that stayed counts as lost and gained. */
+void kafka_consumer_take_partitions(KafkaConsumer *consumer, bool all_anew, BusPartitions *partitions);
 /* Nobody may be inside a call any more. NULL is fine. */
 void kafka_consumer_leave(KafkaConsumer *consumer);                        /* begins to leave the group */
 bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms); /* waits for progress */
@@ -206,6 +207,8 @@ struct KafkaBus {
     KafkaConsumer *status_consumer;
     KafkaConsumer *command_consumer;
     KafkaListener *listener;
+    int32_t n_command_partitions; /* of the engine's pump; 0: not known yet */
+    int64_t runs_move_at;         /* of the engine's pump, monotonic ms */
     bool has_updates;
     bool is_shut_down;      /* atomic */
     int64_t n_dead_letters; /* atomic */

@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
 from harness import BINARY, ROOT, Server, environment, wait_until
 
@@ -74,6 +74,11 @@ class Broker:
     def make_topic(self, name, partitions=3, **config):
         admin = self.admin()  # lives until the answer is there
         admin.create_topics([NewTopic(name, partitions, 1, config={k: str(v) for k, v in config.items()})])[name].result(30)
+
+    def add_partitions(self, name, n):
+        """Until there are n."""
+        admin = self.admin()
+        admin.create_partitions([NewPartitions(name, n)])[name].result(30)
 
     def delete_topic(self, name):
         admin = self.admin()
