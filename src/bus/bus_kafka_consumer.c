@@ -46,6 +46,7 @@ typedef struct {
     int64_t approved;
     int64_t asked;     /* commit of it is under way or done */
     int64_t committed; /* the broker said so */
+    int64_t end;       /* of the partition, when the broker was asked last */
 } Partition;
 
 struct KafkaConsumer {
@@ -86,7 +87,7 @@ static Partition *find_partition(KafkaConsumer *consumer, int32_t id)
 
 static void forget_positions(Partition *partition)
 {
-    partition->polled = partition->approved = partition->asked = partition->committed = POSITION_NONE;
+    partition->polled = partition->approved = partition->asked = partition->committed = partition->end = POSITION_NONE;
 }
 
 static void count_owned(KafkaConsumer *consumer)
@@ -364,12 +365,24 @@ static void serve_group(KafkaConsumer *consumer)
     }
 }
 
-static void update_lag(KafkaConsumer *consumer)
+/* The library knows how far a partition goes from what it fetches, which is nothing while enough waits. */
+static void ask_ends(KafkaConsumer *consumer)
+{
+    rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_owned);
+    bool is_told = list->cnt > 0 && kafka_client_ask_ends(consumer->bus, consumer->client, list, CHECK_LIMIT_MS);
+    for (int i = 0; i < list->cnt && is_told; i++)
+        find_partition(consumer, list->elems[i].partition)->end = list->elems[i].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+static void update_lag(KafkaConsumer *consumer, bool is_holding)
 {
     int64_t now = clock_monotonic_ms(consumer->bus->clock);
     if (now < consumer->lag_at)
         return;
     consumer->lag_at = now + LAG_MS;
+    if (is_holding)
+        ask_ends(consumer);
     int64_t lag = 0;
     for (guint i = 0; i < consumer->partitions->len; i++) {
         const Partition *partition = &g_array_index(consumer->partitions, Partition, i);
@@ -383,7 +396,7 @@ static void update_lag(KafkaConsumer *consumer)
             break;
         }
         int64_t position = partition->polled != POSITION_NONE ? partition->polled : MAX(low, 0);
-        lag += MAX(0, high - position);
+        lag += MAX(0, MAX(high, partition->end) - position);
     }
     __atomic_store_n(&consumer->lag, lag, __ATOMIC_RELAXED);
     if (!consumer->had_lag && has_lag(consumer)) /* an empty topic says in no other way that it may be read now */
@@ -424,7 +437,7 @@ static void see_to_what_is_due(KafkaConsumer *consumer)
 {
     serve_group(consumer);
     commit_when_due(consumer);
-    update_lag(consumer);
+    update_lag(consumer, false);
 }
 
 bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms,
@@ -459,7 +472,7 @@ bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, siz
 void kafka_consumer_hold(KafkaConsumer *consumer)
 {
     serve_group(consumer);
-    update_lag(consumer);
+    update_lag(consumer, true);
 }
 
 void kafka_consumer_approve(KafkaConsumer *consumer)
@@ -569,21 +582,12 @@ bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms)
     return rd_kafka_consumer_closed(consumer->client);
 }
 
-/* Librdkafka 2.0 aborts the process when a consumer is destroyed that was let into its group and had no assignment yet (an
- * assertion on its assignor's state). */
-static bool would_abort(const KafkaConsumer *consumer)
-{
-    char *member = rd_kafka_memberid(consumer->client);
-    bool was_let_in = (member != NULL && member[0] != '\0') || kafka_watch_was_up(consumer->bus->watch);
-    rd_kafka_mem_free(consumer->client, member);
-    return was_let_in && !consumer->was_assigned;
-}
-
 bool kafka_consumer_close(KafkaConsumer *consumer)
 {
     if (consumer == NULL)
         return true;
-    if (!kafka_consumer_has_left(consumer, 0) || would_abort(consumer))
+    if (!kafka_consumer_has_left(consumer, 0) ||
+        (!consumer->was_assigned && kafka_client_was_let_in(consumer->bus, consumer->client)))
         return false;
     rd_kafka_queue_destroy(consumer->messages);
     rd_kafka_queue_destroy(consumer->events);

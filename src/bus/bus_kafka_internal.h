@@ -55,6 +55,13 @@ MUST_CHECK rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_
  * process ends, and what its callbacks touch must stay as well. */
 MUST_CHECK bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms);
 
+/* Librdkafka 2.0 aborts the process when a consumer is destroyed that was let into its group and had no assignment yet (an
+ * assertion on its assignor's state). */
+bool kafka_client_was_let_in(KafkaBus *bus, rd_kafka_t *client);
+/* Sets each partition's offset to where it ends now. False: no broker said so in time. */
+MUST_CHECK bool kafka_client_ask_ends(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
+                                      int timeout_ms);
+
 /* ---- bus_kafka_topics.c ---- */
 
 /* A client and a thread that look after the topics: it knows their partitions, makes those that are missing, and so finds

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 import uuid
 from pathlib import Path
 
+import requests
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
@@ -88,6 +90,11 @@ class Broker:
         resource = ConfigResource("topic", name, {key.replace("_", "."): str(value) for key, value in config.items()})
         admin = self.admin()
         admin.alter_configs([resource])[resource].result(30)
+
+    def topic_config(self, name, key):
+        resource = ConfigResource("topic", name)
+        admin = self.admin()
+        return admin.describe_configs([resource])[resource].result(30)[key].value
 
     def is_caught_up(self, group="flowops-execution-service", topic=STATUSES):
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
@@ -196,9 +203,10 @@ class KafkaServer(Server):
             wait_until(lambda: self.metric("status_partitions") > 0, timeout, "the service's partitions")
         return self
 
+    def readiness(self):
+        return requests.get(f"{self.url}/readyz", timeout=5).json()["data"]
+
     def metric(self, name):
-        import re
-        import requests
         text = requests.get(f"{self.url}/metrics", timeout=10).text
         return float(re.search(rf"^flowops_{name} (\S+)$", text, re.M).group(1))
 

@@ -4,7 +4,6 @@ import subprocess
 import threading
 
 import pytest
-import requests
 
 from harness import Client, Server, step, wait_until
 from kafka_harness import COMMANDS, LETTERS, STATUSES, UPDATES, Broker
@@ -44,10 +43,6 @@ def settings(broker, protocol, *options):
             "KAFKA_OPTIONS": ",".join([f"security.protocol={protocol.lower()}", *options])}
 
 
-def readiness(server):
-    return requests.get(f"{server.url}/readyz", timeout=5).json()["data"]
-
-
 def start(server):
     """Without waiting for partitions, which it will not get."""
     Server.start_waiting(server.spawn())
@@ -56,14 +51,14 @@ def start(server):
 def wait_reason(server, *words, timeout=20):
     """The reason for being degraded, once it has these words: the library says what hinders it in more than one way."""
     def reason():
-        ready = readiness(server)
+        ready = server.readiness()
         assert ready["status"] == "degraded", ready
         return ready["reason"] if all(word in ready["reason"] for word in words) else None
     return wait_until(reason, timeout, f"a reason with {words}")
 
 
 def wait_ready(server):
-    wait_until(lambda: readiness(server) == {"status": "ready", "reason": None}, 30, "ready")
+    wait_until(lambda: server.readiness() == {"status": "ready", "reason": None}, 30, "ready")
 
 
 def test_with_what_each_listener_asks_for_runs_come_to_their_end(secure, make_server, make_engine):
@@ -161,7 +156,7 @@ def test_what_is_not_allowed_is_said_by_topic_until_it_is(make_broker, make_serv
     assert api.wait_end(run_id, timeout=30)["status"] == "COMPLETED"
 
     broker.produce(STATUSES, b"nonsense", key=b"k")  # which may not be put aside
-    wait_until(lambda: f"topic {LETTERS}: may not be written" in (readiness(server)["reason"] or ""), 20, "the letter given up")
+    wait_until(lambda: f"topic {LETTERS}: may not be written" in (server.readiness()["reason"] or ""), 20, "the letter given up")
     server.wait_caught_up()
     broker.allow(OTHER, [("topic", LETTERS, "WRITE")])
     broker.produce(STATUSES, b"more nonsense", key=b"k")
