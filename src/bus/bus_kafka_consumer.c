@@ -3,7 +3,7 @@
  * nothing, and what was fetched stays where it is, within the bounds below.
  * Positions: polled is what the caller has, approved what it said is dealt with, committed what the group was told.
  * Thread: whoever polls; rebalances are served inside the poll. */
-#include "bus/bus_kafka_internal.h"
+#include "bus/bus_kafka_consumer_internal.h"
 
 #include <string.h>
 
@@ -11,8 +11,7 @@
 #define COMMIT_LIMIT_MS 1000 /* for the last commit of a partition that is given back */
 #define CHECK_LIMIT_MS 1000  /* for the broker's word on what is committed */
 #define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
-#define LAG_MS 1000
-#define END_LIMIT_MS 800 /* of the 5 s that bus_close() has */
+#define END_LIMIT_MS 800     /* of the 5 s that bus_close() has */
 
 /* A commit is preceded by a question to the broker, so not every batch makes one; what was not committed comes again. */
 #define STATUS_COMMIT_MS 500
@@ -37,37 +36,6 @@ static const KafkaProperty PROPERTIES[] = {
     {"fetch.error.backoff.ms", "100"},
 };
 
-typedef struct {
-    int32_t id;
-    bool is_owned;
-    bool was_owned; /* at the last kafka_consumer_take_partitions() */
-    bool is_lost;   /* since then */
-    int64_t polled; /* offset of the next message */
-    int64_t approved;
-    int64_t asked;     /* commit of it is under way or done */
-    int64_t committed; /* the broker said so */
-    int64_t end;       /* of the partition, when the broker was asked last */
-} Partition;
-
-struct KafkaConsumer {
-    KafkaBus *bus; /* first: see kafka_conf_new() */
-    KafkaTopic topic;
-    const char *topic_name, *group_name;
-    rd_kafka_t *client;
-    rd_kafka_queue_t *events;   /* the group's */
-    rd_kafka_queue_t *messages; /* what partitions deliver */
-    GArray *partitions;         /* of Partition; grows to the topic's number of partitions */
-    bool is_topic_gone;         /* said the broker, and nothing came since */
-    bool was_assigned;          /* something, ever */
-    bool has_problem;           /* the watch was told that the topic cannot be read */
-    bool had_lag;               /* before that: it could be read once */
-    guint found_last;           /* index of the partition asked for last: messages come in runs */
-    int64_t commit_pause_ms;
-    int64_t commit_at, check_at, lag_at; /* monotonic ms */
-    int32_t n_owned;                     /* atomic */
-    int64_t lag;                         /* atomic */
-};
-
 /* ---- partitions ---- */
 
 static Partition *find_partition(KafkaConsumer *consumer, int32_t id)
@@ -85,9 +53,14 @@ static Partition *find_partition(KafkaConsumer *consumer, int32_t id)
     return &g_array_index(partitions, Partition, i);
 }
 
-static void forget_positions(Partition *partition)
+static void forget_positions(KafkaConsumer *consumer, Partition *partition)
 {
     partition->polled = partition->approved = partition->asked = partition->committed = partition->end = POSITION_NONE;
+    for (guint i = 0; i < consumer->unapproved->len; i++) {
+        Place *place = &g_array_index(consumer->unapproved, Place, i);
+        if (place->partition == partition->id)
+            place->partition = PARTITION_NONE;
+    }
 }
 
 static void count_owned(KafkaConsumer *consumer)
@@ -129,7 +102,7 @@ static void read_from_beginning(KafkaConsumer *consumer, rd_kafka_topic_partitio
 {
     for (int i = 0; i < list->cnt; i++) {
         list->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
-        forget_positions(find_partition(consumer, list->elems[i].partition));
+        forget_positions(consumer, find_partition(consumer, list->elems[i].partition));
     }
     rd_kafka_error_t *error = list->cnt > 0 ? rd_kafka_seek_partitions(consumer->client, list, 0) : NULL;
     if (error != NULL) {
@@ -255,30 +228,6 @@ static void commit_now(KafkaConsumer *consumer, const rd_kafka_topic_partition_l
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-/* ---- permissions ---- */
-
-static bool has_lag(const KafkaConsumer *consumer)
-{
-    return __atomic_load_n(&consumer->n_owned, __ATOMIC_RELAXED) > 0 && consumer->lag >= 0;
-}
-
-static void note_forbidden(KafkaConsumer *consumer, rd_kafka_resp_err_t error)
-{
-    g_autofree char *problem =
-        g_strdup_printf("may not be read by group %s: %s", consumer->group_name, rd_kafka_err2str(error));
-    consumer->has_problem = true;
-    consumer->had_lag = has_lag(consumer);
-    kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, problem);
-}
-
-/* Something came, or was given to this member, or the broker has answered what it refused before. */
-static void forget_forbidden(KafkaConsumer *consumer)
-{
-    if (consumer->has_problem)
-        kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, NULL);
-    consumer->has_problem = false;
-}
-
 /* ---- rebalances ---- */
 
 static void gain(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *list)
@@ -286,7 +235,7 @@ static void gain(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *list)
     for (int i = 0; i < list->cnt; i++) {
         Partition *partition = find_partition(consumer, list->elems[i].partition);
         partition->is_owned = true;
-        forget_positions(partition);
+        forget_positions(consumer, partition);
         if (consumer->is_topic_gone && consumer->was_assigned)
             list->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
         rd_kafka_queue_t *queue =
@@ -299,7 +248,7 @@ static void gain(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *list)
     consumer->was_assigned = true;
     consumer->is_topic_gone = false;
     if (list->cnt > 0)
-        forget_forbidden(consumer);
+        kafka_consumer_forget_forbidden(consumer);
     consumer->check_at = 0;
 }
 
@@ -346,7 +295,7 @@ static void on_consumer_error(KafkaConsumer *consumer, const rd_kafka_message_t 
         break;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-        note_forbidden(consumer, message->err);
+        kafka_consumer_note_forbidden(consumer, message->err);
         break;
     default: /* the library goes on by itself */
         kafka_watch_note_error(consumer->bus->watch, rd_kafka_message_errstr(message));
@@ -365,54 +314,6 @@ static void serve_group(KafkaConsumer *consumer)
     }
 }
 
-/* The library knows how far a partition goes from what it fetches, which is nothing while enough waits. */
-static void ask_ends(KafkaConsumer *consumer)
-{
-    rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_owned);
-    bool is_told = list->cnt > 0 && kafka_client_ask_ends(consumer->bus, consumer->client, list, CHECK_LIMIT_MS);
-    for (int i = 0; i < list->cnt && is_told; i++)
-        find_partition(consumer, list->elems[i].partition)->end = list->elems[i].offset;
-    rd_kafka_topic_partition_list_destroy(list);
-}
-
-static void update_lag(KafkaConsumer *consumer, bool is_holding)
-{
-    int64_t now = clock_monotonic_ms(consumer->bus->clock);
-    if (now < consumer->lag_at)
-        return;
-    consumer->lag_at = now + LAG_MS;
-    if (is_holding)
-        ask_ends(consumer);
-    int64_t lag = 0;
-    for (guint i = 0; i < consumer->partitions->len; i++) {
-        const Partition *partition = &g_array_index(consumer->partitions, Partition, i);
-        int64_t low, high;
-        if (!partition->is_owned)
-            continue;
-        if (rd_kafka_get_watermark_offsets(consumer->client, consumer->topic_name, partition->id, &low, &high) !=
-                RD_KAFKA_RESP_ERR_NO_ERROR ||
-            high < 0) {
-            lag = -1;
-            break;
-        }
-        int64_t position = partition->polled != POSITION_NONE ? partition->polled : MAX(low, 0);
-        lag += MAX(0, MAX(high, partition->end) - position);
-    }
-    __atomic_store_n(&consumer->lag, lag, __ATOMIC_RELAXED);
-    if (!consumer->had_lag && has_lag(consumer)) /* an empty topic says in no other way that it may be read now */
-        forget_forbidden(consumer);
-}
-
-/* The library's batch call waits until all it may give is there, so the wait is for one and the rest is what has come. */
-static size_t take(KafkaConsumer *consumer, rd_kafka_message_t **messages, size_t max, int64_t timeout_ms)
-{
-    ssize_t n = rd_kafka_consume_batch_queue(consumer->messages, (int)timeout_ms, messages, 1);
-    if (n <= 0)
-        return 0;
-    ssize_t n_more = max > 1 ? rd_kafka_consume_batch_queue(consumer->messages, 0, messages + 1, max - 1) : 0;
-    return (size_t)n + (size_t)MAX(n_more, 0);
-}
-
 /* Takes ownership. The messages of a partition that left while the library gathered them are dropped: another consumer
  * gets them. */
 static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *message)
@@ -428,23 +329,52 @@ static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *m
         return NULL;
     }
     consumer->is_topic_gone = false;
-    forget_forbidden(consumer);
+    kafka_consumer_forget_forbidden(consumer);
     partition->polled = message->offset + 1;
+    Place place = {.partition = message->partition, .offset = message->offset};
+    g_array_append_val(consumer->unapproved, place);
     return kafka_message_take(message);
+}
+
+static size_t accept_messages(KafkaConsumer *consumer, rd_kafka_message_t **messages, size_t n,
+                              BusMessage **ret_messages)
+{
+    size_t n_accepted = 0;
+    for (size_t i = 0; i < n; i++) {
+        BusMessage *message = accept_message(consumer, messages[i]);
+        if (message != NULL)
+            ret_messages[n_accepted++] = message;
+    }
+    return n_accepted;
+}
+
+/* The library's batch call waits until all it may give is there, so the wait is for one and the rest is what has come. */
+static size_t take(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms)
+{
+    enum { SLICE = 512 };
+    rd_kafka_message_t *messages[SLICE];
+    size_t n_accepted = 0, n_wanted = 1;
+    ssize_t n = rd_kafka_consume_batch_queue(consumer->messages, (int)timeout_ms, messages, n_wanted);
+    while (n > 0) {
+        n_accepted += accept_messages(consumer, messages, (size_t)n, ret_messages + n_accepted);
+        if ((size_t)n < n_wanted || n_accepted == max)
+            break;
+        n_wanted = MIN(max - n_accepted, SLICE);
+        n = rd_kafka_consume_batch_queue(consumer->messages, 0, messages, n_wanted);
+    }
+    return n_accepted;
 }
 
 static void see_to_what_is_due(KafkaConsumer *consumer)
 {
     serve_group(consumer);
     commit_when_due(consumer);
-    update_lag(consumer, false);
+    kafka_consumer_update_lag(consumer, false);
 }
 
 bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms,
                          size_t *ret_n, GError **error)
 {
-    enum { BATCH = 512 };
-    rd_kafka_message_t *messages[BATCH];
     const Clock *clock = consumer->bus->clock;
     int64_t began = clock_monotonic_ms(clock);
     int64_t left = timeout_ms;
@@ -454,12 +384,7 @@ bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, siz
             return kafka_set_shut_down(error);
         see_to_what_is_due(consumer);
         int64_t slice = left < 0 ? POLL_SLICE_MS : MIN(left, POLL_SLICE_MS);
-        size_t n = take(consumer, messages, MIN(max, BATCH), slice);
-        for (size_t i = 0; i < n; i++) {
-            BusMessage *message = accept_message(consumer, messages[i]);
-            if (message != NULL)
-                ret_messages[(*ret_n)++] = message;
-        }
+        *ret_n = take(consumer, ret_messages, max, slice);
         if (*ret_n > 0)
             return true;
         if (timeout_ms >= 0)
@@ -472,16 +397,19 @@ bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, siz
 void kafka_consumer_hold(KafkaConsumer *consumer)
 {
     serve_group(consumer);
-    update_lag(consumer, true);
+    kafka_consumer_update_lag(consumer, true);
 }
 
-void kafka_consumer_approve(KafkaConsumer *consumer)
+void kafka_consumer_approve(KafkaConsumer *consumer, size_t n_later)
 {
-    for (guint i = 0; i < consumer->partitions->len; i++) {
-        Partition *partition = &g_array_index(consumer->partitions, Partition, i);
-        if (partition->is_owned && partition->polled != POSITION_NONE)
-            partition->approved = partition->polled;
+    g_assert(n_later <= consumer->unapproved->len);
+    guint n_approved = consumer->unapproved->len - (guint)n_later;
+    for (guint i = 0; i < n_approved; i++) {
+        const Place *place = &g_array_index(consumer->unapproved, Place, i);
+        if (place->partition != PARTITION_NONE)
+            find_partition(consumer, place->partition)->approved = place->offset + 1;
     }
+    g_array_remove_range(consumer->unapproved, 0, n_approved);
     commit_when_due(consumer);
 }
 
@@ -502,16 +430,6 @@ void kafka_consumer_take_partitions(KafkaConsumer *consumer, bool all_anew, BusP
 void kafka_consumer_wake(KafkaConsumer *consumer)
 {
     rd_kafka_queue_yield(consumer->messages);
-}
-
-int32_t kafka_consumer_n_partitions(const KafkaConsumer *consumer)
-{
-    return __atomic_load_n(&consumer->n_owned, __ATOMIC_RELAXED);
-}
-
-int64_t kafka_consumer_lag(const KafkaConsumer *consumer)
-{
-    return __atomic_load_n(&consumer->lag, __ATOMIC_RELAXED);
 }
 
 /* ---- life ---- */
@@ -545,8 +463,10 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->commit_pause_ms = topic == TOPIC_COMMANDS ? COMMAND_COMMIT_MS : STATUS_COMMIT_MS;
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
+    consumer->unapproved = g_array_new(FALSE, FALSE, sizeof(Place));
     if (!open_client(consumer, error)) {
         g_array_unref(consumer->partitions);
+        g_array_unref(consumer->unapproved);
         g_free(consumer);
         return NULL;
     }
@@ -594,6 +514,7 @@ bool kafka_consumer_close(KafkaConsumer *consumer)
     if (!kafka_client_end(consumer->client, END_LIMIT_MS))
         return false;
     g_array_unref(consumer->partitions);
+    g_array_unref(consumer->unapproved);
     g_free(consumer);
     return true;
 }

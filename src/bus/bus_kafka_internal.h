@@ -170,7 +170,7 @@ BusMessage *kafka_letter_new(const BusMessage *message, const char *reason);
 void kafka_letter_cut(BusMessage *letter, size_t max_bytes);
 size_t kafka_message_weight(const BusMessage *message);
 
-/* ---- bus_kafka_consumer.c ---- */
+/* ---- bus_kafka_consumer*.c ---- */
 
 MUST_CHECK KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup group, GError **error);
 void kafka_consumer_wake(KafkaConsumer *consumer); /* any thread */
@@ -178,8 +178,8 @@ void kafka_consumer_wake(KafkaConsumer *consumer); /* any thread */
 MUST_CHECK bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms,
                                     size_t *ret_n, GError **error);
 void kafka_consumer_hold(KafkaConsumer *consumer);
-void kafka_consumer_approve(
-    KafkaConsumer *consumer); /* what was polled so far is dealt with: its position is committed soon */
+/* What was polled so far, but the n_later messages polled last, is dealt with: its position is committed soon. */
+void kafka_consumer_approve(KafkaConsumer *consumer, size_t n_later);
 /* all_anew: each that stayed counts as lost and gained. */
 void kafka_consumer_take_partitions(KafkaConsumer *consumer, bool all_anew, BusPartitions *partitions);
 /* Nobody may be inside a call any more. NULL is fine. */

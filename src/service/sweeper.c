@@ -11,8 +11,8 @@
 #include "service/sightings.h"
 
 #define SWEEP_MS 2000
-#define SWEEP_PAGE 64        /* runs of one commit: bounds what their states take together */
-#define ENDING_MAX 100000    /* runs whose age is kept; what is beyond is settled when others are */
+#define SWEEP_PAGE 64     /* runs of one commit: bounds what their states take together */
+#define ENDING_MAX 100000 /* runs whose age is kept; what is beyond is settled when others are */
 /* Trouble this old is worth a line in the log: a start or a change of leaders looks the same for a moment. */
 #define BUS_DOWN_AFTER_MS 5000
 #define OTHERS_LOOK_MS 10000 /* a document that its replica did not write in this time, it will not write any more */
