@@ -379,9 +379,9 @@ static void keep_fetching(KafkaConsumer *consumer)
     if (now < consumer->fetch_at || n_waiting >= FETCH_LOW_MESSAGES ||
         kafka_consumer_known_lag(consumer) <= (int64_t)n_waiting)
         return;
-    consumer->fetch_at = now + FETCH_TOLD_MS;
     rd_kafka_topic_partition_list_t *owned = list_partitions(consumer, is_owned);
-    (void)kafka_client_ask_ends(consumer->bus, consumer->client, owned, FETCH_LIMIT_MS);
+    bool is_told = kafka_client_ask_ends(consumer->bus, consumer->client, owned, FETCH_LIMIT_MS);
+    consumer->fetch_at = now + (is_told ? FETCH_TOLD_MS : FETCH_LIMIT_MS);
     rd_kafka_topic_partition_list_destroy(owned);
 }
 
