@@ -36,8 +36,8 @@ MUST_CHECK Store *store_open_mongo_existing(const char *uri, const char *databas
  * that appends nothing. False: every change passes through this Store. */
 bool store_is_shared(const Store *store);
 /* Fails the Nth call of a method, before or after its effect, for tests; takes `inner`. See store_fault.h. */
-/* The process is about to end: calls give up soon on a server that does not answer, what is in doubt stays UNKNOWN. Any
- * thread, other calls may be under way. */
+/* The process is about to end: nothing is tried twice, what is in doubt stays UNKNOWN; a server that stands still is given up
+ * after 1.5 s, and no call begins any more then. Any thread, other calls may be under way. */
 void store_interrupt(Store *store);
 void store_close(Store *store); /* NULL is fine; no call may be under way */
 

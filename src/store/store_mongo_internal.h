@@ -55,7 +55,10 @@ typedef struct {
     Projector *projector;
     Setup *setup;
     MongoTraffic traffic;
-    bool is_interrupted; /* atomic */
+    int64_t interrupted_at; /* atomic; by `timer`, in ms; 0: it is not */
+    int64_t returned_at;    /* atomic; the same: when a client came back last */
+    int n_leases;           /* atomic; clients that are out */
+    bool is_given_up;       /* atomic; never goes back */
     bool claims_atomic_replace;
     bool must_exist; /* opened for what is in it: nothing is made */
 
@@ -82,6 +85,8 @@ const MongoTraffic *mongo_traffic(const Store *store);
 bool mongo_settle(Store *store, int64_t timeout_ms);
 
 bool mongo_is_interrupted(const MongoStore *store);
+/* Interrupted, and the server stands still: what is under way ends by its time-out, and nothing else is begun. */
+bool mongo_is_given_up(MongoStore *store);
 
 /* ---- store_mongo_connection.c ---- */
 
@@ -90,12 +95,13 @@ typedef struct {
     MongoStore *store;
     mongoc_client_t *client;
 } ClientLease;
+ClientLease client_lease_begin(MongoStore *store);
 void client_lease_end(ClientLease *lease);
 #define CLIENT_LEASE(lease, of_store) \
-    __attribute__((cleanup(client_lease_end))) \
-    ClientLease lease = {.store = (of_store), .client = mongoc_client_pool_pop((of_store)->pool)}
+    __attribute__((cleanup(client_lease_end))) ClientLease lease = client_lease_begin(of_store)
 
 mongoc_client_pool_t *mongo_pool_new(const char *uri, MongoStore *store, bool counts_traffic, GError **error);
+void mongo_pool_close(MongoStore *store); /* none is fine */
 /* Commands of this thread count as background. */
 void mongo_mark_background_thread(void);
 
@@ -136,7 +142,8 @@ void mongo_pause(int64_t ms);
 
 /* ---- store_mongo_setup.c: what must be there before the first use, and the indexes ---- */
 
-/* At the first call that finds a server: its kind, the schema's version, the secret. Later free. */
+/* Every method's first step. At the first call that finds a server: its kind, the schema's version, the secret. Later free.
+ * UNAVAILABLE: no server answers, or one that stands still was given up. */
 MUST_CHECK bool mongo_admit(MongoStore *store, GError **error);
 /* The thread that makes the indexes; it tries until it has them, then ends. */
 Setup *setup_start(MongoStore *store, GError **error);
@@ -205,6 +212,7 @@ typedef struct {
 } Projection;
 MUST_CHECK Projector *projector_start(MongoStore *store, GError **error);
 void projector_stop(Projector *projector); /* writes what it has for up to 5 s; NULL is fine */
+void projector_interrupt(Projector *projector);
 /* How long a writer waits for room, or for what is on its way, before it says that the store is not available. */
 #define PROJECTOR_ROOM_MS 5000
 /* Makes room for what is to be pushed, waiting while the projector is behind. UNAVAILABLE: it did not catch up. */

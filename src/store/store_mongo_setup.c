@@ -200,6 +200,10 @@ static bool admit_now(MongoStore *store, GError **error)
 /* While no server answers each attempt takes its time: whoever waited for another's shares what came of it. */
 bool mongo_admit(MongoStore *store, GError **error)
 {
+    if (mongo_is_given_up(store)) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "MongoDB does not answer, and this process is ending");
+        return false;
+    }
     if (__atomic_load_n(&store->is_admitted, __ATOMIC_ACQUIRE)) {
         return true;
     }

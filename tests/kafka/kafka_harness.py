@@ -1,7 +1,6 @@
 """What the tests with a real Kafka stand on: a broker that can be hurt, an engine of its own, topics as lists."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,47 +11,14 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from harness import BINARY, ROOT, Server, environment, wait_until
+from harness import BINARY, RealServer, Server, environment, wait_until
 
 COMMANDS, STATUSES, LETTERS, UPDATES = "execution.commands", "execution.status", "execution.status.dlq", "execution.updates"
 
 
-def free_port():
-    import socket
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-class Broker:
-    """tools/servers kafka in a process group of its own: signals hit the broker, too."""
-
+class Broker(RealServer):
     def __init__(self, folder):
-        self.folder = Path(folder)
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
-        self.process = None
-
-    def start(self, timeout=60):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen([ROOT / "tools" / "servers", "kafka", "--port", str(self.port), "--dir", self.folder],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        line = self.process.stdout.readline()
-        assert line.startswith("ready"), f"Kafka did not start: {line!r}"
-        return self
-
-    def signal(self, number):
-        os.killpg(self.process.pid, number)
-
-    def kill(self):
-        """At once, as kill -9 does."""
-        if self.process is None:
-            return
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGKILL)
-        self.process.wait()
-        self.process.stdout.close()
-        self.process = None
+        super().__init__("kafka", folder)
 
     def wipe(self):
         """What a broker has whose disk was replaced."""

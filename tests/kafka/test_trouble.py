@@ -7,8 +7,8 @@ import time
 
 import requests
 
-from harness import Client, new_id, step, wait_until
-from kafka_harness import COMMANDS, STATUSES, free_port, Broker
+from harness import Client, free_port, new_id, step, wait_until
+from kafka_harness import COMMANDS, STATUSES, Broker
 
 
 def readiness(server):

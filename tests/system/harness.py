@@ -57,6 +57,44 @@ def environment(**settings):
     return env
 
 
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class RealServer:
+    """What tools/servers starts, in a process group of its own: signals hit the server itself, too."""
+
+    def __init__(self, name, folder):
+        self.name = name
+        self.folder = Path(folder)
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen([ROOT / "tools" / "servers", self.name, "--port", str(self.port), "--dir", self.folder],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        line = self.process.stdout.readline()
+        assert line.startswith("ready"), f"{self.name} did not start: {line!r}"
+        return self
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def kill(self):
+        """At once, as kill -9 does."""
+        if self.process is None:
+            return
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+        self.process = None
+
+
 class Server:
     """build/flowops serve on a free port, with what it writes kept in a file."""
 
