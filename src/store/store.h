@@ -248,7 +248,8 @@ MUST_CHECK bool store_get_flow_versions(Store *store, const Id *flow_ids, size_t
  * not been reached yet has none: NULL. Whoever has read a list finds it known, and it never changes. */
 const unsigned char *store_secret(Store *store);
 
-/* True when the store would take a write now: it makes a small one of its own durable. */
+/* True when the store would take a write now: it makes a small one of its own durable. INTERNAL: it would, but it lacks
+ * something that only speed needs (indexes). */
 MUST_CHECK bool store_check(Store *store, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)

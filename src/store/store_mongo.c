@@ -81,6 +81,8 @@ Store *mongo_open(const char *uri, const char *database, const Clock *clock, con
     store->clock = clock;
     store->claims_atomic_replace = options->claims_atomic_replace;
     store->must_exist = options->must_exist;
+    store->traffic.observe = options->observe;
+    store->traffic.observe_arg = options->observe_arg;
     store->timer = clock_new_system();
     mutex_init(&store->admission_mu);
     store->pool = mongo_pool_new(uri, store, options->counts_traffic, error);

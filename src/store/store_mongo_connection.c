@@ -32,6 +32,9 @@ static void count_command(const mongoc_apm_command_started_t *event)
 {
     MongoTraffic *traffic = mongoc_apm_command_started_get_context(event);
     __atomic_add_fetch(is_background ? &traffic->n_in_background : &traffic->n_by_callers, 1, __ATOMIC_RELAXED);
+    if (traffic->observe != NULL && !is_background) {
+        traffic->observe(traffic->observe_arg, mongoc_apm_command_started_get_command(event));
+    }
 }
 
 /* Pools of servers that stand still, until the process ends: to destroy one ends its sessions, which waits for an answer. */
@@ -200,6 +203,9 @@ static bool is_passing(uint32_t code)
         11602 /* InterruptedDueToReplStateChange */,
         13435,
         13436 /* NotPrimaryOrSecondary */,
+        43 /* CursorNotFound: it timed out, or its server was restarted; what was read for it is to be read again */,
+        175 /* QueryPlanKilled: an index was dropped meanwhile */,
+        237 /* CursorKilled */,
     };
     for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
         if (codes[i] == code) {
@@ -226,6 +232,7 @@ MongoFault mongo_fault_of(const bson_error_t *failure)
     case MONGOC_ERROR_QUERY:
     case MONGOC_ERROR_WRITE_CONCERN:
         return is_passing(failure->code) ? FAULT_IN_DOUBT : FAULT_REFUSED;
+    case MONGOC_ERROR_CURSOR:
     case MONGOC_ERROR_STREAM:
     case MONGOC_ERROR_PROTOCOL:
     case MONGOC_ERROR_CLIENT:

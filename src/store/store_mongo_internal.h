@@ -40,10 +40,15 @@ typedef enum {
 typedef struct Projector Projector;
 typedef struct Setup Setup;
 
+/* A command that a method's caller waits for, as it is sent. */
+typedef void (*MongoObserver)(void *arg, const bson_t *command);
+
 /* Commands sent, counted only when a test asks for it: libmongoc copies each bulk for whoever listens. */
 typedef struct {
     int64_t n_by_callers;    /* atomic; what a method's caller waited for */
     int64_t n_in_background; /* atomic; projector and setup */
+    MongoObserver observe;   /* NULL: none; on the thread of the caller */
+    void *observe_arg;
 } MongoTraffic;
 
 typedef struct {
@@ -77,6 +82,8 @@ typedef struct {
     bool counts_traffic;
     bool claims_atomic_replace; /* as if the server had it */
     bool must_exist;            /* store_open_mongo_existing() */
+    MongoObserver observe;      /* with counts_traffic */
+    void *observe_arg;
 } MongoOptions;
 MUST_CHECK Store *mongo_open(const char *uri, const char *database, const Clock *clock, const MongoOptions *options,
                              GError **error);
@@ -148,7 +155,7 @@ MUST_CHECK bool mongo_admit(MongoStore *store, GError **error);
 /* The thread that makes the indexes; it tries until it has them, then ends. */
 Setup *setup_start(MongoStore *store, GError **error);
 void setup_stop(Setup *setup); /* NULL is fine */
-/* NULL is fine. False: why indexes are still missing, once an attempt has failed. */
+/* NULL is fine. INTERNAL: why indexes are still missing, once an attempt has failed; whatever it was, the store can be used. */
 MUST_CHECK bool setup_check(Setup *setup, GError **error);
 
 /* ---- store_mongo_form.c: the forms of documents ---- */

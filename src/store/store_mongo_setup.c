@@ -394,6 +394,6 @@ bool setup_check(Setup *setup, GError **error)
     if (setup->error == NULL) {
         return true;
     }
-    g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "%s", setup->error->message);
+    g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INTERNAL, "%s", setup->error->message);
     return false;
 }

@@ -260,7 +260,7 @@ static void test_index_that_is_refused(void **state)
         g_autoptr(GError) error = NULL;
         is_ready = store_check(fixture->store, &error);
         if (!is_ready) {
-            assert_error(error, FLOWOPS_UNAVAILABLE);
+            assert_error(error, FLOWOPS_INTERNAL);
             assert_non_null(strstr(error->message, "indexes of flows"));
         }
         assert_true(clock_monotonic_ms(clock) < deadline_ms);

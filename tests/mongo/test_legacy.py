@@ -12,7 +12,7 @@ import pymongo
 import pytest
 from bson.binary import Binary, UuidRepresentation
 
-from harness import BINARY, MONGO, Client, Server, environment, new_id, wait_until
+from harness import BINARY, Client, Server, environment, mongo_uri, new_id, wait_until
 
 OWNER = "11111111-2222-4333-8444-555555555555"
 T0 = datetime.datetime(2024, 3, 1, 9, 0, 0, 123000, tzinfo=datetime.timezone.utc)
@@ -56,7 +56,7 @@ def state(step_id, status, **members):
 @pytest.fixture
 def old():
     """A database with what the old service wrote."""
-    with pymongo.MongoClient(f"mongodb://{MONGO}", tz_aware=True) as client:
+    with pymongo.MongoClient(mongo_uri(), tz_aware=True) as client:
         name = f"old_{new_id()[:13].replace('-', '')}"
         yield client[name]
         client.drop_database(name)
@@ -68,16 +68,12 @@ def target(tmp_path):
     server = Server(tmp_path / "target")
     yield server
     server.kill()
-    with pymongo.MongoClient(f"mongodb://{MONGO}") as client:
+    with pymongo.MongoClient(mongo_uri()) as client:
         client.drop_database(server.settings["MONGO_DB"])
 
 
-def uri_of(database):
-    return f"mongodb://{MONGO}/{database}"
-
-
 def take_over(old, target, *arguments, status=0):
-    done = subprocess.run([BINARY, "copy", "--from-legacy", uri_of(old.name), "--to", uri_of(target.settings["MONGO_DB"]), *arguments],
+    done = subprocess.run([BINARY, "copy", "--from-legacy", mongo_uri(old.name), "--to", mongo_uri(target.settings["MONGO_DB"]), *arguments],
                           env=environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == status, (done.stdout, done.stderr)
     return done.stdout + done.stderr
@@ -217,18 +213,18 @@ def test_an_owner_is_asked_for_once(old, target):
 
 def test_wrong_usage_is_one_line(old, target, tmp_path):
     old.flows.insert_one(flow_of(new_id()))
-    for words in (["--from-legacy", uri_of(old.name)], ["--from-legacy", str(tmp_path), "--to", str(tmp_path / "x")],
+    for words in (["--from-legacy", mongo_uri(old.name)], ["--from-legacy", str(tmp_path), "--to", str(tmp_path / "x")],
                   ["--from", "a", "--from-legacy", "b", "--to", "c"], ["--from", "a", "--to", "b", "--owner", OWNER],
-                  ["--from-legacy", uri_of(old.name), "--to", str(tmp_path / "x"), "--owner", "me"],
-                  ["--from-legacy", uri_of(old.name), "--to", uri_of(old.name)],
-                  ["--from-legacy", uri_of("nothing_there"), "--to", str(tmp_path / "x")]):
+                  ["--from-legacy", mongo_uri(old.name), "--to", str(tmp_path / "x"), "--owner", "me"],
+                  ["--from-legacy", mongo_uri(old.name), "--to", mongo_uri(old.name)],
+                  ["--from-legacy", mongo_uri("nothing_there"), "--to", str(tmp_path / "x")]):
         done = subprocess.run([BINARY, "copy", *words], env=environment(), capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done
     assert not (tmp_path / "x").exists()
     assert old.list_collection_names() == ["flows"]
     target.start()
     target.stop()
-    report = take_over(pymongo.MongoClient(f"mongodb://{MONGO}")[target.settings["MONGO_DB"]], target, status=2)
+    report = take_over(pymongo.MongoClient(mongo_uri())[target.settings["MONGO_DB"]], target, status=2)
     assert "--from" in report
 
 
@@ -238,7 +234,7 @@ def test_a_copy_that_was_killed_goes_on(old, target, tmp_path):
     old.runs.insert_many([run_of(new_id(), flow_id, "COMPLETED", [state(step_id, "COMPLETED", startedAt=at(2), completedAt=at(3))],
                                  startedAt=at(1), completedAt=at(4)) for _ in range(n_runs)])
     store = tmp_path / "embedded"
-    words = [BINARY, "copy", "--from-legacy", uri_of(old.name), "--to", store]
+    words = [BINARY, "copy", "--from-legacy", mongo_uri(old.name), "--to", store]
     process = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def copied():

@@ -10,6 +10,7 @@ import threading
 import time
 
 import bson
+import pymongo
 import pytest
 import requests
 
@@ -67,6 +68,11 @@ def assert_unavailable(response, outcomes):
     assert response.json()["metadata"]["additional"]["outcome"] in outcomes
 
 
+def count_runs(api):
+    response = api.get("/runs", params={"page": 0, "pageSize": 1})
+    return response.json()["metadata"]["totalCount"] if response.status_code == 200 else None
+
+
 class Load:
     """Starts runs, each under a key of its own, one after another on each thread; remembers how each was answered."""
 
@@ -117,8 +123,7 @@ def assert_nothing_is_lost(load):
         api.wait_end(settled[key], 60)
     run_ids = set(load.acknowledged.values()) | set(settled.values())
     assert len(run_ids) == len(load.acknowledged) + len(load.in_doubt)
-    wait_until(lambda: load.flow_id and api.get("/runs", params={"page": 0, "pageSize": 1}).json()["metadata"]["totalCount"] == len(run_ids),
-               30, "a list of just these runs")
+    wait_until(lambda: count_runs(api) == len(run_ids), 30, "a list of just these runs")
 
 
 def test_a_store_that_is_down_at_the_start(make_mongo, make_server):
@@ -201,7 +206,7 @@ def test_sigterm_while_the_store_stands_still(make_mongo, make_server, name, is_
     for thread in threads:
         thread.start()
     if is_busy:
-        wait_until(lambda: api.get("/runs", params={"page": 0}).json()["metadata"]["totalCount"] > 10, 30, "some load")
+        wait_until(lambda: (count_runs(api) or 0) > 10, 30, "some load")
     mongo.signal(signal.SIGSTOP)
     stopped = time.monotonic()
     wait_until(lambda: time.monotonic() - stopped > 1, 10, "calls that hang")
@@ -216,3 +221,107 @@ def test_sigterm_while_the_store_stands_still(make_mongo, make_server, name, is_
             thread.join()
     assert status == 0, server.log()
     assert took < 10, f"the end took {took:.1f} s"
+
+
+def test_a_list_goes_on_where_it_was_when_the_store_has_been_restarted(make_mongo, make_server):
+    mongo = make_mongo().start()
+    server = make_server(mongo.address, ENGINE="off").start()
+    api = Client(server)
+    flow_id = api.create_flow([step()])
+    run_ids = [api.start(flow_id) for _ in range(30)]
+    seen, params = [], {"pageSize": 10}
+    while params is not None:
+        answer = wait_until(lambda: (r := api.get("/runs", params=params)).status_code == 200 and r.json(), 30, "a page")
+        seen += [run["id"] for run in answer["data"]]
+        cursor = (answer["metadata"].get("additional") or {}).get("nextCursor")
+        params = {"pageSize": 10, "cursor": cursor} if cursor else None
+        mongo.kill()
+        mongo.start()
+    assert sorted(seen) == sorted(run_ids)
+    server.stop()
+
+
+# ---- credentials ----
+
+
+class Refuser(socketserver.ThreadingTCPServer):
+    """As much of MongoDB's protocol as tells a client that its password is wrong."""
+
+    allow_reuse_address = daemon_threads = True
+
+    class Connection(socketserver.StreamRequestHandler):
+        def handle(self):
+            while True:
+                header = self.rfile.read(16)
+                if len(header) < 16:
+                    return
+                length, request_id, _, opcode = struct.unpack("<iiii", header)
+                body = self.rfile.read(length - 16)
+                is_query = opcode == 2004  # OP_QUERY: flags, name, skip, limit; else OP_MSG: flags, a section of kind 0
+                command = bson.decode_all(body[body.index(b"\0", 4) + 9:] if is_query else body[5:])[0]
+                answer = bson.encode(self.server.answer(next(iter(command))))
+                head = struct.pack("<iqii", 8, 0, 0, 1) if is_query else b"\0\0\0\0\0"
+                self.wfile.write(struct.pack("<iiii", 16 + len(head) + len(answer), 1, request_id, 1 if is_query else 2013) + head + answer)
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Connection)
+        self.address = f"127.0.0.1:{self.server_address[1]}"
+        self.logins = 0
+
+    def answer(self, name):
+        if name.lower() in ("hello", "ismaster"):
+            return {"ok": 1, "ismaster": True, "isWritablePrimary": True, "maxWireVersion": 17, "minWireVersion": 0,
+                    "maxBsonObjectSize": 16 << 20, "maxMessageSizeBytes": 48_000_000, "maxWriteBatchSize": 100_000,
+                    "saslSupportedMechs": ["SCRAM-SHA-256"]}
+        if name in ("saslStart", "saslContinue"):
+            self.logins += 1
+            return {"ok": 0, "code": 18, "codeName": "AuthenticationFailed", "errmsg": "Authentication failed: somebody, hush@word"}
+        return {"ok": 0, "code": 13, "codeName": "Unauthorized", "errmsg": "command requires authentication"}
+
+
+@pytest.fixture
+def refuser():
+    with Refuser() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["as MongoDB", "ferretdb"])
+def test_a_wrong_password_is_one_clear_line_without_it(make_mongo, make_server, refuser, name):
+    mongo = refuser if name == "as MongoDB" else make_mongo(name).start()
+    server = start_without_store(make_server(mongo.address, login="somebody:hush%40word@", ENGINE="off"))
+    api = Client(server)
+    assert_unavailable(api.post("/flows", json={"name": "a flow"}), ("none",))
+    assert_unavailable(api.get("/runs"), ("none",))
+    assert readiness(server)[0] == 503
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 5, 10, "two rounds of the sweeper")
+    server.stop()
+    log = server.log()
+    lines = [json.loads(line) for line in log.splitlines() if "refuses the login" in line]
+    assert [line["message"] for line in lines].count("the store does not answer") == 1, lines
+    assert {line["message"] for line in lines} <= {"the store does not answer", "the store refused a write; its callers get 503"}
+    assert "hush" not in log and "somebody" not in log
+    assert name == "ferretdb" or refuser.logins > 0
+    fsck = subprocess.run([BINARY, "fsck", "--store", f"mongodb://somebody:hush%40word@{mongo.address}/flowops"], env=environment(),
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert fsck.returncode == 2 and fsck.stderr == "flowops: cannot use the database: MongoDB refuses the login\n", fsck.stderr
+
+
+# ---- indexes ----
+
+
+def test_an_index_that_is_refused_is_told_of_and_the_rest_works(make_mongo, make_server):
+    mongo = make_mongo().start()
+    with pymongo.MongoClient(f"mongodb://{mongo.address}") as client:
+        client.flowops.flows.create_index([("owner", 1), ("createdAt", -1), ("_id", 1)], name="somebody's")
+    server = make_server(mongo.address).start()
+    wait_until(lambda: "degraded" in readiness(server)[1], 30, "the word of it")
+    assert "indexes" in readiness(server)[1]
+    assert Client(server).run([step()])["status"] == "COMPLETED"
+    server.stop()
+    lines = [json.loads(line) for line in server.log().splitlines() if "lacks indexes" in line]
+    assert len(lines) == 1 and "indexes of flows" in lines[0]["error"], server.log()

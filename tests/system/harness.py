@@ -1,7 +1,7 @@
 """What the whole-binary tests stand on: a server of our own, a client, a reader of event streams, waiting with a deadline.
 
-The program under test is $FLOWOPS_BINARY, or build/flowops. With $FLOWOPS_TEST_MONGO (host:port of a server of the MongoDB
-protocol) every server keeps its data there, in a database of its own.
+The program under test is $FLOWOPS_BINARY, or build/flowops. With $FLOWOPS_TEST_MONGO (host:port, or a URI, of a server of the
+MongoDB protocol) every server keeps its data there, in a database of its own.
 """
 
 import dataclasses
@@ -57,6 +57,16 @@ def environment(**settings):
     return env
 
 
+def mongo_uri(database=""):
+    """$FLOWOPS_TEST_MONGO as a URI with this database in its path; a login in it is the server's, not that database's."""
+    scheme, _, rest = (MONGO if "://" in MONGO else f"mongodb://{MONGO}").partition("://")
+    place, _, options = rest.partition("?")
+    hosts = place.partition("/")[0]
+    if "@" in hosts and "authsource=" not in options.lower():
+        options += ("&" if options else "") + "authSource=admin"
+    return f"{scheme}://{hosts}/{database}" + (f"?{options}" if options else "")
+
+
 def free_port():
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -103,7 +113,7 @@ class Server:
         self.settings = {"EXECUTION_SERVICE_PORT": 0, "LOG_FORMAT": "json"}
         if MONGO:
             name = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:16]
-            self.settings.update(MONGO_URI=f"mongodb://{MONGO}", MONGO_DB=f"flowops_{name}")
+            self.settings.update(MONGO_URI=mongo_uri(), MONGO_DB=f"flowops_{name}")
         self.settings.update(settings)
         self.limits = limits
         self.log_path = self.data_dir.parent / (self.data_dir.name + ".log")
