@@ -154,7 +154,8 @@ bool mongo_is_given_up(MongoStore *store)
 ClientLease client_lease_begin(MongoStore *store)
 {
     if (__atomic_fetch_add(&store->n_leases, 1, __ATOMIC_ACQ_REL) == 0) {
-        __atomic_store_n(&store->returned_at, clock_monotonic_ms(store->timer), __ATOMIC_RELEASE); /* none was awaited */
+        __atomic_store_n(&store->returned_at, clock_monotonic_ms(store->timer),
+                         __ATOMIC_RELEASE); /* none was awaited */
     }
     return (ClientLease){.store = store, .client = mongoc_client_pool_pop(store->pool)};
 }

@@ -245,7 +245,7 @@ static const MongoIndex indexes[] = {
     {COLLECTION_RUNS, "owner_status", {{"owner", 1}, {"status", 1}, {"createdAt", -1}, {"_id", 1}}, false},
     {COLLECTION_RUNS, "owner_label", {{"owner", 1}, {"labels", 1}, {"createdAt", -1}, {"_id", 1}}, false},
     {COLLECTION_RUNS, "owner_label_name", {{"owner", 1}, {"labels.name", 1}, {"createdAt", -1}, {"_id", 1}}, false},
-    {COLLECTION_RUNS, "flow_phase", {{"flowId", 1}, {"phase", 1}}, false},
+    {COLLECTION_RUNS, "flow_phase", {{"flowId", 1}, {"phase", 1}, {"_id", 1}}, false},
     {COLLECTION_RUNS, "phase", {{"phase", 1}, {"_id", 1}, {"pendingCommand.requestedAt", 1}}, false},
     {COLLECTION_RUNS, "settled", {{"settledAt", 1}}, true},
     {COLLECTION_RUNS, "step", {{"steps.stepId", 1}}, false},

@@ -104,8 +104,7 @@ static void write_flows(WriteCall *call, const ClientLease *lease)
         StoreWrite *write = &call->writes[i];
         GError *error = NULL;
         if (write->kind == WRITE_FLOW &&
-            (!mongo_admit(call->store, &error) ||
-             !mongo_write_flow(lease, write->flow, &write->ret_outcome, &error))) {
+            (!mongo_admit(call->store, &error) || !mongo_write_flow(lease, write->flow, &write->ret_outcome, &error))) {
             keep_error(call, error);
         }
     }

@@ -23,7 +23,7 @@ typedef struct {
 struct Proxy {
     struct sockaddr_in upstream;
     char *login, *rest; /* of the URI: before and behind the address */
-    int listener; /* -1 while gone */
+    int listener;       /* -1 while gone */
     uint16_t port;
     Thread *thread;
     ProxyMode mode; /* atomic; the wish */

@@ -12,28 +12,6 @@ enum { DEADLINE_MS = 30000 };
 
 static Id owner, flow_id;
 
-static int setup(void **state)
-{
-    *state = store_fixture_new(mongo_open_for_test);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    store_fixture_free(*state);
-    return 0;
-}
-
-static Store *open_with(const StoreFixture *fixture, MongoOptions options)
-{
-    g_autoptr(GError) error = NULL;
-    g_autofree char *database = mongo_database_of(fixture->data_dir);
-    Store *store = mongo_open(mongo_test_uri(), database, fixture->clock, &options, &error);
-    assert_no_error(error);
-    assert_non_null(store);
-    return store;
-}
-
 /* ---- documents ---- */
 
 static void assert_member(const bson_t *document, const char *path, bson_type_t type, const char *text)
@@ -196,7 +174,7 @@ static void test_round_trips(void **state)
     g_autoptr(Flow) flow = sample_flow(1, &owner, 1, 2);
     g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow->id);
     write_flow_version(fixture->store, flow);
-    g_autoptr(Store) store = open_with(fixture, (MongoOptions){.counts_traffic = true});
+    g_autoptr(Store) store = mongo_open_with(fixture, (MongoOptions){.counts_traffic = true});
     g_autoptr(GError) error = NULL;
     int64_t count = 0;
     (void)commands_since(store, &count);
@@ -255,7 +233,7 @@ static void test_projections_never_go_back(void **state)
 {
     StoreFixture *fixture = fixture_of(state);
     for (unsigned way = 0; way < 2; way++) {
-        g_autoptr(Store) store = open_with(fixture, (MongoOptions){.claims_atomic_replace = way == 1});
+        g_autoptr(Store) store = mongo_open_with(fixture, (MongoOptions){.claims_atomic_replace = way == 1});
         g_autoptr(SampleRun) run = sample_run_new(1 + way, &owner, &flow_id);
         g_autoptr(SampleRun) old = sample_run_new(1 + way, &owner, &flow_id);
         append_events(store, run, 1);
@@ -279,7 +257,7 @@ static void test_projections_never_go_back(void **state)
 static void test_documents_of_one_run_are_coalesced(void **state)
 {
     StoreFixture *fixture = fixture_of(state);
-    g_autoptr(Store) store = open_with(fixture, (MongoOptions){.counts_traffic = true});
+    g_autoptr(Store) store = mongo_open_with(fixture, (MongoOptions){.counts_traffic = true});
     g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow_id);
     assert_true(mongo_settle(store, DEADLINE_MS));
     for (int i = 0; i < 200; i++) {
@@ -368,14 +346,14 @@ int main(void)
     owner = test_id('o', 1);
     flow_id = test_id('f', 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_documents_can_be_read_by_people, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_labels_may_have_dots_and_dollars, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_round_trips, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_projections_never_go_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_documents_of_one_run_are_coalesced, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_mark_waits_for_its_document, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_marks_within_a_record_go_one_by_one, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_document_over_the_limit_is_refused_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_documents_can_be_read_by_people, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_labels_may_have_dots_and_dollars, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_round_trips, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_projections_never_go_back, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_documents_of_one_run_are_coalesced, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_mark_waits_for_its_document, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_marks_within_a_record_go_one_by_one, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_document_over_the_limit_is_refused_alone, mongo_setup, mongo_teardown),
     };
     int n_failed = cmocka_run_group_tests_name("store: mongo", tests, NULL, NULL);
     mongo_drop_all();

@@ -94,7 +94,8 @@ static bool is_available(void *arg)
 {
     g_autoptr(GError) error = NULL;
     bool is_ready = store_check(arg, &error);
-    assert_true(is_ready || error->code == FLOWOPS_UNAVAILABLE || error->code == FLOWOPS_INTERNAL); /* indexes are late */
+    assert_true(is_ready || error->code == FLOWOPS_UNAVAILABLE ||
+                error->code == FLOWOPS_INTERNAL); /* indexes are late */
     return is_ready;
 }
 
@@ -313,8 +314,7 @@ static void test_cursor_that_is_gone_can_be_tried_again(void **state)
         append_events(trouble->store, run, 1);
     g_autoptr(GError) error = NULL;
     proxy_spoil_cursors(trouble->proxy, 1);
-    g_autoptr(JournalPage) page =
-        store_read_journal(trouble->store, run->row.run_id.text, 0, 2 * N, 1 << 20, &error);
+    g_autoptr(JournalPage) page = store_read_journal(trouble->store, run->row.run_id.text, 0, 2 * N, 1 << 20, &error);
     if (proxy_spoils_left(trouble->proxy) > 0)
         skip(); /* mongo-java-server tells all at once unless it is told not to */
     assert_null(page);
