@@ -188,6 +188,8 @@ static void print_welcome(const App *app, const Config *config)
     fflush(stdout);
     if (config->is_gateway && config->gateway_secret == NULL)
         log_event(LOG_WARNING, "GATEWAY_SECRET is not set: whoever reaches the port may be any user", NULL);
+    if (!config->is_gateway && config->gateway_secret != NULL)
+        log_event(LOG_WARNING, "GATEWAY_SECRET is set but not used: only AUTH_MODE=gateway asks for it", NULL);
     if (config->mongo_uri != NULL && config->kafka_broker == NULL)
         log_event(LOG_WARNING,
                   "MongoDB without Kafka: no other service may use this database, its engine would be given every run",

@@ -93,8 +93,9 @@ mongoc_client_pool_t *mongo_pool_new(const char *uri_text, MongoStore *store, bo
     bson_error_t failure = {0};
     mongoc_uri_t *uri = mongoc_uri_new_with_error(uri_text, &failure);
     if (uri == NULL) { /* the library's text may repeat what was given */
+        g_autofree char *fault = mongo_uri_fault(uri_text);
         g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
-                    "the address of MongoDB is not of the form mongodb://[user:password@]host[:port][,...][/?options]");
+                    "the address of MongoDB, mongodb://[user:password@]host[:port][,...][/?options], is wrong: %s", fault);
         return NULL;
     }
     set_default_ms(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, SERVER_SELECTION_MS);

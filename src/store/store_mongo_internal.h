@@ -147,6 +147,11 @@ void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int6
 /* Waits for a moment between two attempts. */
 void mongo_pause(int64_t ms);
 
+/* ---- store_mongo_uri.c ---- */
+
+/* Of an address that the library has refused: which part is wrong, without what is in it. Free with g_free(). */
+char *mongo_uri_fault(const char *uri);
+
 /* ---- store_mongo_setup.c: what must be there before the first use, and the indexes ---- */
 
 /* Every method's first step. At the first call that finds a server: its kind, the schema's version, the secret. Later free.

@@ -11,7 +11,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 
-from harness import BINARY, RealServer, Server, environment, wait_until
+from harness import BINARY, RealServer, Server, environment, kill_now, wait_until
 
 COMMANDS, STATUSES, LETTERS, UPDATES = "execution.commands", "execution.status", "execution.status.dlq", "execution.updates"
 
@@ -157,6 +157,5 @@ class Engine:
 
     def kill(self):
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            kill_now(self.process)
             self.process = None

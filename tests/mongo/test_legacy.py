@@ -1,10 +1,7 @@
 """Taking over what the service that was here before wrote: documents of its shape, written as its driver wrote them, read back
 over REST."""
 
-import contextlib
 import datetime
-import re
-import sqlite3
 import subprocess
 import uuid
 
@@ -12,7 +9,8 @@ import pymongo
 import pytest
 from bson.binary import Binary, UuidRepresentation
 
-from harness import BINARY, Client, Server, environment, mongo_uri, new_id, wait_until
+from harness import BINARY, Client, Server, environment, mongo_uri, new_id
+from upkeep import flowops, kill_copies, stored_run_ids
 
 OWNER = "11111111-2222-4333-8444-555555555555"
 T0 = datetime.datetime(2024, 3, 1, 9, 0, 0, 123000, tzinfo=datetime.timezone.utc)
@@ -234,20 +232,8 @@ def test_a_copy_that_was_killed_goes_on(old, target, tmp_path):
     old.runs.insert_many([run_of(new_id(), flow_id, "COMPLETED", [state(step_id, "COMPLETED", startedAt=at(2), completedAt=at(3))],
                                  startedAt=at(1), completedAt=at(4)) for _ in range(n_runs)])
     store = tmp_path / "embedded"
-    words = [BINARY, "copy", "--from-legacy", mongo_uri(old.name), "--to", store]
-    process = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def copied():
-        try:
-            with contextlib.closing(sqlite3.connect(f"file:{store}/flowops.db?mode=ro", uri=True)) as db:
-                return db.execute("SELECT count(*) FROM runs").fetchone()[0]
-        except sqlite3.OperationalError:
-            return 0  # no file or no table yet
-
-    wait_until(lambda: copied() > 0 or process.poll() is not None, 60, "the first runs")
-    process.kill()
-    process.wait()
-    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    written = int(re.search(rf"(\d+) of {n_runs} runs", done.stdout).group(1))
-    assert 0 < written < n_runs and "both sides hold the same" in done.stdout
+    words = ["--from-legacy", mongo_uri(old.name), "--to", store]
+    n_there = kill_copies(words, lambda: len(stored_run_ids(store)), 1, n_runs)
+    code, out, err = flowops("copy", *words)
+    assert code == 0, (out, err)
+    assert f"{n_runs - n_there} of {n_runs} runs" in out and "both sides hold the same" in out

@@ -57,6 +57,13 @@ def environment(**settings):
     return env
 
 
+def kill_now(process):
+    """As kill -9 does. What libmongoc leaves then would make it warn in the next process of the same number."""
+    process.kill()
+    process.wait()
+    Path(f"/dev/shm/mongoc-{process.pid}").unlink(missing_ok=True)
+
+
 def mongo_uri(database=""):
     """$FLOWOPS_TEST_MONGO as a URI with this database in its path; a login in it is the server's, not that database's."""
     scheme, _, rest = (MONGO if "://" in MONGO else f"mongodb://{MONGO}").partition("://")
@@ -176,8 +183,7 @@ class Server:
 
     def kill(self):
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            kill_now(self.process)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)
