@@ -95,7 +95,8 @@ mongoc_client_pool_t *mongo_pool_new(const char *uri_text, MongoStore *store, bo
     if (uri == NULL) { /* the library's text may repeat what was given */
         g_autofree char *fault = mongo_uri_fault(uri_text);
         g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
-                    "the address of MongoDB, mongodb://[user:password@]host[:port][,...][/?options], is wrong: %s", fault);
+                    "the address of MongoDB, mongodb://[user:password@]host[:port][,...][/?options], is wrong: %s",
+                    fault);
         return NULL;
     }
     set_default_ms(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, SERVER_SELECTION_MS);
@@ -318,6 +319,17 @@ void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int6
     bson_append_document_end(filter, &range);
 }
 
+void mongo_filter_flow_ids(bson_t *filter, const GPtrArray *flow_ids)
+{
+    bson_t in, ids;
+    bson_append_document_begin(filter, "flowId", -1, &in);
+    bson_append_array_begin(&in, "$in", -1, &ids);
+    for (guint i = 0; i < flow_ids->len; i++) {
+        mongo_filter_ids_add(&ids, i, flow_ids->pdata[i]);
+    }
+    mongo_filter_ids_end(filter, &in, &ids);
+}
+
 void mongo_filter_ids_begin(bson_t *filter, bson_t *in, bson_t *ids)
 {
     bson_append_document_begin(filter, "_id", -1, in);
@@ -336,4 +348,21 @@ void mongo_filter_ids_end(bson_t *filter, bson_t *in, bson_t *ids)
 {
     bson_append_array_end(in, ids);
     bson_append_document_end(filter, in);
+}
+
+void id_find_begin(IdFind *find)
+{
+    bson_init(&find->filter);
+    mongo_filter_ids_begin(&find->filter, &find->in, &find->ids);
+}
+
+mongoc_cursor_t *mongo_find_ids(const ClientLease *lease, MongoCollection collection, IdFind *find,
+                                const char *const *names, size_t n_names)
+{
+    g_auto(bson_t) opts = BSON_INITIALIZER;
+    mongo_filter_ids_end(&find->filter, &find->in, &find->ids);
+    append_fields(&opts, names, n_names);
+    mongoc_cursor_t *cursor = mongo_find(lease, collection, &find->filter, &opts);
+    bson_destroy(&find->filter);
+    return cursor;
 }

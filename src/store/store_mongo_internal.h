@@ -136,10 +136,21 @@ int mongo_find_by_id(const ClientLease *lease, MongoCollection collection, const
 /* Ids of the runs that a filter finds, at most limit, ordered by sort_key. */
 bool mongo_read_run_ids(const ClientLease *lease, const bson_t *filter, const char *sort_key, size_t limit, Id *ret_ids,
                         size_t *ret_n, GError **error);
+/* {"flowId": {"$in": ids}} */
+void mongo_filter_flow_ids(bson_t *filter, const GPtrArray *flow_ids);
 /* {"_id": {"$in": ids}} */
 void mongo_filter_ids_begin(bson_t *filter, bson_t *in, bson_t *ids);
 void mongo_filter_ids_add(bson_t *ids, uint32_t index, const char *id);
 void mongo_filter_ids_end(bson_t *filter, bson_t *in, bson_t *ids);
+
+/* The documents of these _ids, begun empty and filled with mongo_filter_ids_add(&find.ids, n++, id): neither copied nor moved
+ * meanwhile. mongo_find_ids() ends it; just these members are read. */
+typedef struct {
+    bson_t filter, in, ids;
+} IdFind;
+void id_find_begin(IdFind *find);
+mongoc_cursor_t *mongo_find_ids(const ClientLease *lease, MongoCollection collection, IdFind *find,
+                                const char *const *names, size_t n_names);
 
 /* The run's records that begin at these seqs or between. */
 void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int64_t to);
