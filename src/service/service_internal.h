@@ -14,10 +14,10 @@
 #define WRITE_QUEUE_BYTES (64 * 1024 * 1024) /* of bodies and messages among them */
 #define READ_QUEUE_ITEMS 4096
 #define READ_QUEUE_BYTES (16 * 1024 * 1024)
-#define WRITE_GROUP_ITEMS 1024    /* of one commit: bounds its latency and memory */
-#define WRITE_LOOK_MAX 512        /* runs or flows that a shared store is asked about at once */
-#define STATUS_BATCH_MESSAGES 512 /* taken from the bus at once; they share a commit */
-#define WRITE_ATTEMPTS 16         /* an append that lost to another writer is decided again so often */
+#define WRITE_GROUP_ITEMS 1024     /* of one commit: bounds its latency and memory */
+#define WRITE_LOOK_MAX 512         /* runs or flows that a shared store is asked about at once */
+#define STATUS_BATCH_MESSAGES 2048 /* taken from the bus at once; they share a commit. Fewer cost a page write each */
+#define WRITE_ATTEMPTS 16          /* an append that lost to another writer is decided again so often */
 #define ORDERS_ITEMS 8192 /* appended commands on their way to the relay; beyond: they wait in the outbox only */
 #define ORDERS_BYTES (32 * 1024 * 1024) /* of the states they hold */
 #define KNOWN_SEQS_BYTES \
@@ -177,8 +177,10 @@ void intake_main(void *service);
 void sweeper_main(void *service);
 void updates_main(void *service);
 
-/* Pushes and waits until the item is done, for threads that may block (relay, intake, sweeper). False: the service is
- * stopping and the item was not taken. `latch` is scratch of the calling thread. */
+/* Gives the writer an item, for threads that may block (relay, intake, sweeper); `latch` is rung when it is done. False: the
+ * service is stopping and the item was not taken. */
+MUST_CHECK bool writer_submit(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch);
+/* The same, and waits until it is done. */
 MUST_CHECK bool writer_do(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch);
 
 #endif
