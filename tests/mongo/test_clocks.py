@@ -89,8 +89,8 @@ def test_nothing_is_published_for_a_replica_that_lives(broker, apis):
     runs = [apis[i % 2].start(flow_id) for i in range(40)]
     for i, run_id in enumerate(runs):
         assert apis[(i + 1) % 2].command(run_id, "pause").status_code == 202
-    wait_until(lambda: all(len(kinds_by_run(broker).get(run_id, [])) >= 2 for run_id in runs), 30, "the commands")
-    kinds = kinds_by_run(broker)
+    kinds = wait_until(lambda: (seen := kinds_by_run(broker)) and all(len(seen.get(r, [])) >= 2 for r in runs) and seen, 30,
+                       "the commands")
     assert [kinds[run_id] for run_id in runs] == [["EXECUTION_START", "EXECUTION_PAUSE"]] * 40
 
 
