@@ -237,3 +237,32 @@ def test_a_copy_that_was_killed_goes_on(old, target, tmp_path):
     code, out, err = flowops("copy", *words)
     assert code == 0, (out, err)
     assert f"{n_runs - n_there} of {n_runs} runs" in out and "both sides hold the same" in out
+
+
+def test_documents_of_which_nearly_everything_is_left_out(old, target):
+    flow_id, run_ids = new_id(), [new_id() for _ in range(3)]
+    plugin = new_id()
+    old.flows.insert_one({"_id": java(flow_id), "_class": "x", "ownerId": java(OWNER),
+                          "steps": [{"type": "aCtIoN", "pluginId": java(plugin)}, {"type": "decision", "branches": [{}]}]})
+    old.runs.insert_many([
+        {"_id": java(run_ids[0]), "_class": "x", "flowId": java(flow_id), "status": "cOmPlEtEd"},
+        {"_id": java(run_ids[1]), "flowId": java(flow_id), "status": "FAILED", "createdAt": "2024-03-01T09:00:00Z", "steps": None, "error": None},
+        {"_id": java(run_ids[2]), "flowId": java(flow_id), "status": "pending"},
+    ])
+    report = take_over(old, target)
+    assert "3 of 3 runs" in report and "both sides hold the same" in report
+    assert "0 of 3 runs" in take_over(old, target)
+    api = client_of(target)
+    flow = api.data(f"/flows/{flow_id}")
+    assert (flow["name"], flow["description"], flow["cron"], flow["version"]) == (flow_id, None, None, 1)
+    assert [(step["type"], step["pluginId"]) for step in flow["steps"]] == [("ACTION", plugin), ("DECISION", None)]
+    assert all(step["stepId"] for step in flow["steps"]) and flow["steps"][1]["branches"][0]["branchId"]
+    for run_id, status in zip(run_ids, ("COMPLETED", "FAILED")):
+        run = api.status(run_id)
+        assert (run["status"], run["error"], run["triggeredBy"]) == (status, None, OWNER)
+        assert len(run["steps"]) == 2
+        events = api.events(run_id)
+        assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert api.status(run_ids[1])["createdAt"] == "2024-03-01T09:00:00.000Z"
+    assert api.wait_end(run_ids[2])["status"] in ("COMPLETED", "FAILED")  # no engine here knows the plugin
+    target.stop()
