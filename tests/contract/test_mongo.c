@@ -219,6 +219,43 @@ static void test_round_trips(void **state)
         sample_run_free(many[i]);
 }
 
+/* What each command asked for, by its name: "insert w=majority". */
+static void note_concern(void *arg, const bson_t *command)
+{
+    bson_iter_t iter, member;
+    GString *seen = arg;
+    g_assert(bson_iter_init(&iter, command) && bson_iter_next(&iter));
+    g_string_append_printf(seen, "%s", bson_iter_key(&iter));
+    if (bson_iter_init(&iter, command) && bson_iter_find_descendant(&iter, "writeConcern.w", &member))
+        g_string_append_printf(seen, " w=%s", bson_iter_utf8(&member, NULL));
+    if (bson_iter_init(&iter, command) && bson_iter_find_descendant(&iter, "readConcern.level", &member))
+        g_string_append_printf(seen, " level=%s", bson_iter_utf8(&member, NULL));
+    g_string_append_c(seen, ';');
+}
+
+static void test_concerns_are_majority(void **state)
+{
+    g_autoptr(GString) seen = g_string_new(NULL);
+    g_autoptr(Store) store = mongo_open_with(
+        fixture_of(state), (MongoOptions){.counts_traffic = true, .observe = note_concern, .observe_arg = seen});
+    g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow_id);
+    g_autoptr(Flow) flow = sample_flow(1, &owner, 1, 1);
+    g_string_truncate(seen, 0);
+    append_events(store, run, 1);
+    write_flow_version(store, flow);
+    ListQuery query = query_of(&owner);
+    g_autoptr(ListPage) page = list_runs(store, &query);
+    int64_t n_open = 0;
+    assert_true(store_count_open_runs(store, NULL, &n_open, NULL));
+    g_auto(GStrv) commands = g_strsplit(seen->str, ";", -1);
+    for (size_t i = 0; commands[i][0] != '\0'; i++) {
+        bool is_write = g_str_has_prefix(commands[i], "insert") || g_str_has_prefix(commands[i], "update");
+        if (!g_str_has_suffix(commands[i], is_write ? " w=majority" : " level=majority"))
+            fail_msg("%s", commands[i]);
+    }
+    assert_non_null(strstr(seen->str, "insert") != NULL ? strstr(seen->str, "aggregate") : NULL);
+}
+
 /* ---- projections ---- */
 
 static int64_t seq_of_document(Store *store, const Id *run_id)
@@ -349,6 +386,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_documents_can_be_read_by_people, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_labels_may_have_dots_and_dollars, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_round_trips, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_concerns_are_majority, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_projections_never_go_back, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_documents_of_one_run_are_coalesced, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_mark_waits_for_its_document, mongo_setup, mongo_teardown),
