@@ -31,7 +31,7 @@ test-kafka:
 test-mongo:
 	@tools/install-packages build test mongo kafka
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
-	@tools/run-tests $(BUILD) --with mongo-java --with ferretdb
+	@tools/run-tests $(BUILD) --with mongo-java --with ferretdb $(if $(MONGO_TEST_URI),--with mongod)
 
 check:
 	@tools/check
@@ -50,7 +50,8 @@ help:
 	@echo 'make          build $(BUILD)/flowops'
 	@echo 'make run      install what is missing, build, serve on http://127.0.0.1:8080 with data in ./data'
 	@echo 'make test     install what tests need, build, run every test that needs no outside server'
-	@echo 'make test-kafka, make test-mongo   the tests that need a real Kafka, and real servers of the MongoDB protocol'
+	@echo 'make test-kafka, make test-mongo   the tests that need a real Kafka, and real servers of the MongoDB protocol;'
+	@echo '              MONGO_TEST_URI=mongodb://... names a mongod that the latter run on, too'
 	@echo 'make check    format, layers, banned calls, clang-tidy, cppcheck, both compilers, sanitizers'
 	@echo 'make bench    install what benchmarks need, build, print each figure beside its limit'
 	@echo 'make clean    remove the build directories; ./data stays'

@@ -15,9 +15,10 @@
 #include "service/service.h"
 
 #define HUB_MAX_BYTES (64 * 1024 * 1024) /* of all rings of recent events */
-#define DRAIN_MS 5000                    /* what is under way has this long to be answered */
-#define RELAY_MS 2000                    /* what was ordered has this long to be on a bus that keeps it */
-#define LAST_WORDS_MS 2000               /* what the engine has said has this long to be taken in */
+/* From the signal on; what one step leaves is the next one's. An end that takes longer than 10 s is often forced. */
+#define DRAIN_MS 5000      /* what is under way has until then to be answered */
+#define LAST_WORDS_MS 6000 /* what the engine has said has until then to be taken in */
+#define RELAY_MS 7000      /* what was ordered has until then to be on a bus that keeps it */
 #define LOOK_MS 10
 #define LOCAL_USER "00000000-0000-7000-8000-000000000001" /* AUTH_MODE none without X-User-Id */
 
@@ -114,11 +115,10 @@ static bool is_relay_idle(const App *app)
     return service_is_relay_idle(app->service) || !bus_health(app->bus).is_up;
 }
 
-static void wait_until(const App *app, bool (*condition)(const App *app), int64_t limit_ms)
+static void wait_until(const App *app, bool (*condition)(const App *app), int64_t deadline_ms)
 {
     Bell pause; /* nobody rings it */
     bell_init(&pause);
-    int64_t deadline_ms = clock_monotonic_ms(app->clock) + limit_ms;
     while (!condition(app) && clock_monotonic_ms(app->clock) < deadline_ms)
         bell_wait(&pause, LOOK_MS);
     bell_done(&pause);
@@ -128,23 +128,24 @@ static void wait_until(const App *app, bool (*condition)(const App *app), int64_
  * not be done again by the next process. */
 static void stop_all(App *app)
 {
+    int64_t began_at = clock_monotonic_ms(app->clock);
     if (app->service != NULL)
         service_close_doors(app->service);
+    store_interrupt(app->store);
     if (app->server != NULL) {
         http_server_drain(app->server);
-        wait_until(app, is_http_idle, DRAIN_MS);
+        wait_until(app, is_http_idle, began_at + DRAIN_MS);
     }
     if (app->engine != NULL) {
         engine_stop(app->engine);
-        wait_until(app, is_status_queue_empty, LAST_WORDS_MS);
+        wait_until(app, is_status_queue_empty, began_at + LAST_WORDS_MS);
     }
     if (app->service != NULL)
-        wait_until(app, is_relay_idle, RELAY_MS);
+        wait_until(app, is_relay_idle, began_at + RELAY_MS);
     if (app->bus != NULL)
         bus_shutdown(app->bus);
     if (app->api != NULL)
         api_detach(app->api);
-    store_interrupt(app->store);
     service_stop(app->service);
     http_server_stop(app->server);
     api_free(app->api);
@@ -187,6 +188,8 @@ static void print_welcome(const App *app, const Config *config)
     fflush(stdout);
     if (config->is_gateway && config->gateway_secret == NULL)
         log_event(LOG_WARNING, "GATEWAY_SECRET is not set: whoever reaches the port may be any user", NULL);
+    if (!config->is_gateway && config->gateway_secret != NULL)
+        log_event(LOG_WARNING, "GATEWAY_SECRET is set but not used: only AUTH_MODE=gateway asks for it", NULL);
     if (config->mongo_uri != NULL && config->kafka_broker == NULL)
         log_event(LOG_WARNING,
                   "MongoDB without Kafka: no other service may use this database, its engine would be given every run",

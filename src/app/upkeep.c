@@ -1,6 +1,7 @@
 /* Faults and results go to stdout, progress and errors to stderr. */
 #include "app/upkeep.h"
 
+#include <glib/gstdio.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -365,12 +366,41 @@ static void copy_arguments_done(CopyArguments *arguments)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(CopyArguments, copy_arguments_done)
 
+/* "hosts/database" of a URI, without login and options. */
+static char *address_of(const char *uri)
+{
+    const char *rest = strstr(uri, "://") + 3;
+    g_autofree char *plain = g_strndup(rest, strcspn(rest, "?"));
+    const char *at = strrchr(plain, '@');
+    return g_ascii_strdown(at != NULL ? at + 1 : plain, -1);
+}
+
+static bool is_same_directory(const char *one, const char *other)
+{
+    GStatBuf a, b;
+    return g_stat(one, &a) == 0 && g_stat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* As far as names tell: one server under two names is found by nobody, and does no harm. */
+static bool is_same_place(const char *one, const char *other)
+{
+    if (is_mongo(one) != is_mongo(other))
+        return false;
+    if (!is_mongo(one))
+        return is_same_directory(one, other);
+    g_autofree char *a = address_of(one);
+    g_autofree char *b = address_of(other);
+    return strcmp(a, b) == 0;
+}
+
 /* NULL: nothing is wrong. */
 static const char *check_copy_arguments(const CopyArguments *arguments, Id *ret_owner)
 {
     *ret_owner = (Id){""};
     if ((arguments->from.spec == NULL) == (arguments->legacy.spec == NULL) || arguments->to.spec == NULL)
         return "copy needs --to, and either --from or --from-legacy";
+    if (arguments->from.spec != NULL && is_same_place(arguments->from.spec, arguments->to.spec))
+        return "a store is not copied onto itself: --to names what is copied from";
     if (arguments->owner != NULL && arguments->legacy.spec == NULL)
         return "--owner goes with --from-legacy";
     if (arguments->owner != NULL && !id_parse(arguments->owner, ret_owner))

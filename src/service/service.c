@@ -102,8 +102,12 @@ CallResult call_result_of(const GError *error)
 void service_note_store(Service *service, const GError *error)
 {
     bool is_up = error == NULL || !flowops_error_is_retryable(error);
-    if (atomic_exchange(&service->is_store_up, is_up) != is_up)
-        log_event(is_up ? LOG_INFO : LOG_ERROR, is_up ? "the store answers again" : "the store does not answer", NULL);
+    if (atomic_exchange(&service->is_store_up, is_up) == is_up)
+        return;
+    if (is_up)
+        log_event(LOG_INFO, "the store answers again", NULL);
+    else
+        log_error(LOG_ERROR, "the store does not answer", error, NULL);
 }
 
 static bool fold_page(Run *run, const JournalPage *page, GError **error)
@@ -530,6 +534,7 @@ ServiceHealth service_health(Service *service)
     BusHealth bus = bus_health(service->bus);
     ServiceHealth health = {
         .is_store_up = atomic_load(&service->is_store_up),
+        .is_store_impaired = atomic_load(&service->is_store_impaired),
         .is_bus_up = atomic_load(&service->is_bus_up) && bus.is_up,
         .is_relay_idle = service_is_relay_idle(service),
         .status_lag = bus.status_lag,

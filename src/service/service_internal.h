@@ -108,6 +108,7 @@ struct Service {
     atomic_bool is_relay_idle;         /* the relay has published all it knows of */
     atomic_bool may_have_runs_to_stop; /* a flow was deleted by force, now or before this process began */
     atomic_bool is_store_up;           /* as the last write or read found it */
+    atomic_bool is_store_impaired;     /* as the sweeper found it: it works, but lacks something */
     atomic_bool is_bus_up;
     atomic_int_fast64_t n_open_runs;
     bool is_open_count_unsure; /* the writer's: a write's outcome stayed open */

@@ -41,6 +41,14 @@ static bool do_runs(Sweeper *sweeper, WriterItemKind kind, const Id *run_ids, si
     return is_done && !atomic_load(&sweeper->service->is_stopping);
 }
 
+/* A store that does not answer is told of once, by whoever finds it first. */
+static void note_failure(Service *service, const GError *error)
+{
+    service_note_store(service, error);
+    if (!flowops_error_is_retryable(error))
+        log_error(LOG_WARNING, "the sweeper could not read its runs; it tries again", error, NULL);
+}
+
 /* Lists the next page of runs after an id. */
 typedef bool (*ListRuns)(Service *service, const char *after, Id *ret_ids, size_t *ret_n, GError **error);
 
@@ -63,7 +71,7 @@ static bool sweep(Sweeper *sweeper, ListRuns list, WriterItemKind kind)
     do {
         g_autoptr(GError) error = NULL;
         if (!list(sweeper->service, after.text, ids, &n, &error)) {
-            log_error(LOG_WARNING, "the sweeper could not read its runs; it tries again", error, NULL);
+            note_failure(sweeper->service, error);
             return false;
         }
         if (n == 0)
@@ -87,7 +95,7 @@ static void settle(Sweeper *sweeper)
         g_autoptr(GError) error = NULL;
         if (!store_list_runs_in_phase(service->store, PHASE_ENDING, INSTANT_NONE, after.text, SWEEP_PAGE, ids, &n,
                                       &error)) {
-            log_error(LOG_WARNING, "the sweeper could not read its runs; it tries again", error, NULL);
+            note_failure(sweeper->service, error);
             return;
         }
         if (n == 0)
@@ -103,6 +111,23 @@ static void settle(Sweeper *sweeper)
     sightings_end_round(sweeper->ending);
 }
 
+/* A store that answers may still lack something, which nobody's call would tell. */
+static void check_store(Service *service)
+{
+    g_autoptr(GError) error = NULL;
+    bool is_sound = store_check(service->store, &error);
+    if (!is_sound && flowops_error_is_retryable(error)) {
+        service_note_store(service, error);
+        return;
+    }
+    if (atomic_exchange(&service->is_store_impaired, !is_sound) == !is_sound)
+        return;
+    if (is_sound)
+        log_event(LOG_INFO, "the store lacks nothing any more", NULL);
+    else
+        log_error(LOG_WARNING, "the store works, but lacks indexes; lists may be slow", error, NULL);
+}
+
 /* What only several writers make necessary. */
 static void look_at_others(Sweeper *sweeper)
 {
@@ -111,6 +136,7 @@ static void look_at_others(Sweeper *sweeper)
     if (!service->is_shared || now_ms - sweeper->looked_at < OTHERS_LOOK_MS)
         return;
     sweeper->looked_at = now_ms;
+    check_store(service);
     int64_t n_open;
     if (store_count_open_runs(service->store, NULL, &n_open, NULL))
         atomic_store(&service->n_open_runs, n_open);
@@ -122,7 +148,8 @@ static void look_at_others(Sweeper *sweeper)
 static void probe_store(Service *service)
 {
     g_autoptr(GError) error = NULL;
-    if (!atomic_load(&service->is_store_up) && store_check(service->store, &error))
+    if (!atomic_load(&service->is_store_up) &&
+        (store_check(service->store, &error) || !flowops_error_is_retryable(error)))
         service_note_store(service, NULL);
 }
 

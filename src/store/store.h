@@ -36,8 +36,8 @@ MUST_CHECK Store *store_open_mongo_existing(const char *uri, const char *databas
  * that appends nothing. False: every change passes through this Store. */
 bool store_is_shared(const Store *store);
 /* Fails the Nth call of a method, before or after its effect, for tests; takes `inner`. See store_fault.h. */
-/* The process is about to end: calls give up soon on a server that does not answer, what is in doubt stays UNKNOWN. Any
- * thread, other calls may be under way. */
+/* The process is about to end: nothing is tried twice, what is in doubt stays UNKNOWN; a server that stands still is given up
+ * after 1.5 s, and no call begins any more then. Any thread, other calls may be under way. */
 void store_interrupt(Store *store);
 void store_close(Store *store); /* NULL is fine; no call may be under way */
 
@@ -248,7 +248,8 @@ MUST_CHECK bool store_get_flow_versions(Store *store, const Id *flow_ids, size_t
  * not been reached yet has none: NULL. Whoever has read a list finds it known, and it never changes. */
 const unsigned char *store_secret(Store *store);
 
-/* True when the store would take a write now: it makes a small one of its own durable. */
+/* True when the store would take a write now: it makes a small one of its own durable. INTERNAL: it would, but it lacks
+ * something that only speed needs (indexes). */
 MUST_CHECK bool store_check(Store *store, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)

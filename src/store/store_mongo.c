@@ -8,9 +8,7 @@ static void mongo_store_close(Store *base)
     MongoStore *store = (MongoStore *)base;
     setup_stop(store->setup);
     projector_stop(store->projector);
-    if (store->pool != NULL) {
-        mongoc_client_pool_destroy(store->pool);
-    }
+    mongo_pool_close(store);
     g_clear_error(&store->admission_error);
     mutex_done(&store->admission_mu);
     clock_free(store->timer);
@@ -27,7 +25,9 @@ static const unsigned char *mongo_secret(Store *base)
 
 static void mongo_interrupt(Store *base)
 {
-    __atomic_store_n(&((MongoStore *)base)->is_interrupted, true, __ATOMIC_RELEASE);
+    MongoStore *store = (MongoStore *)base;
+    __atomic_store_n(&store->interrupted_at, clock_monotonic_ms(store->timer), __ATOMIC_RELEASE);
+    projector_interrupt(store->projector);
 }
 
 static const StoreOps mongo_ops = {
@@ -81,6 +81,8 @@ Store *mongo_open(const char *uri, const char *database, const Clock *clock, con
     store->clock = clock;
     store->claims_atomic_replace = options->claims_atomic_replace;
     store->must_exist = options->must_exist;
+    store->traffic.observe = options->observe;
+    store->traffic.observe_arg = options->observe_arg;
     store->timer = clock_new_system();
     mutex_init(&store->admission_mu);
     store->pool = mongo_pool_new(uri, store, options->counts_traffic, error);
@@ -126,7 +128,7 @@ const MongoTraffic *mongo_traffic(const Store *store)
 
 bool mongo_is_interrupted(const MongoStore *store)
 {
-    return __atomic_load_n(&store->is_interrupted, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&store->interrupted_at, __ATOMIC_ACQUIRE) != 0;
 }
 
 bool mongo_settle(Store *store, int64_t timeout_ms)

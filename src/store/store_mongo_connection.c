@@ -10,6 +10,9 @@
 /* What has not been answered by then is in doubt. Longer than the slowest healthy command (a count of millions); a server
  * that was only stopped for a while is waited for by trying again. */
 #define SOCKET_MS 5000
+/* A process that is to end gives a server up that has answered nobody for so long. With what is then under way, SOCKET_MS,
+ * this leaves some of the 10 s in which a process is usually expected to end. */
+#define LAST_ANSWER_MS 1500
 
 static const char *const collection_names[N_COLLECTIONS] = {
     [COLLECTION_RUN_EVENTS] = "run_events", [COLLECTION_RUNS] = "runs", [COLLECTION_FLOW_VERSIONS] = "flow_versions",
@@ -29,11 +32,19 @@ static void count_command(const mongoc_apm_command_started_t *event)
 {
     MongoTraffic *traffic = mongoc_apm_command_started_get_context(event);
     __atomic_add_fetch(is_background ? &traffic->n_in_background : &traffic->n_by_callers, 1, __ATOMIC_RELAXED);
+    if (traffic->observe != NULL && !is_background) {
+        traffic->observe(traffic->observe_arg, mongoc_apm_command_started_get_command(event));
+    }
 }
+
+/* Pools of servers that stand still, until the process ends: to destroy one ends its sessions, which waits for an answer. */
+static mongoc_client_pool_t *given_up; /* atomic; any of them */
 
 static void clean_up_library(void)
 {
-    mongoc_cleanup();
+    if (__atomic_load_n(&given_up, __ATOMIC_ACQUIRE) == NULL) { /* else its threads are in it */
+        mongoc_cleanup();
+    }
 }
 
 /* The library's own messages go to stderr, some with parts of the URI: errors are ours to word. */
@@ -48,6 +59,13 @@ static void set_default_ms(mongoc_uri_t *uri, const char *option, int32_t ms)
 {
     if (!mongoc_uri_has_option(uri, option)) {
         (void)mongoc_uri_set_option_as_int32(uri, option, ms);
+    }
+}
+
+static void set_default_bool(mongoc_uri_t *uri, const char *option, bool value)
+{
+    if (!mongoc_uri_has_option(uri, option)) {
+        (void)mongoc_uri_set_option_as_bool(uri, option, value);
     }
 }
 
@@ -75,16 +93,18 @@ mongoc_client_pool_t *mongo_pool_new(const char *uri_text, MongoStore *store, bo
     bson_error_t failure = {0};
     mongoc_uri_t *uri = mongoc_uri_new_with_error(uri_text, &failure);
     if (uri == NULL) { /* the library's text may repeat what was given */
+        g_autofree char *fault = mongo_uri_fault(uri_text);
         g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
-                    "the address of MongoDB is not of the form mongodb://[user:password@]host[:port][,...][/?options]");
+                    "the address of MongoDB, mongodb://[user:password@]host[:port][,...][/?options], is wrong: %s",
+                    fault);
         return NULL;
     }
     set_default_ms(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, SERVER_SELECTION_MS);
     set_default_ms(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_MS);
     set_default_ms(uri, MONGOC_URI_SOCKETTIMEOUTMS, SOCKET_MS);
-    if (!mongoc_uri_has_option(uri, MONGOC_URI_RETRYWRITES)) {
-        (void)mongoc_uri_set_option_as_bool(uri, MONGOC_URI_RETRYWRITES, true);
-    }
+    set_default_bool(uri, MONGOC_URI_RETRYWRITES, true);
+    /* A second try on a server that stands still would hold its thread once more as long, on a new connection. */
+    set_default_bool(uri, MONGOC_URI_RETRYREADS, false);
     set_concerns(uri);
     mongoc_client_pool_t *pool = mongoc_client_pool_new_with_error(uri, &failure);
     mongoc_uri_destroy(uri);
@@ -104,9 +124,52 @@ mongoc_client_pool_t *mongo_pool_new(const char *uri_text, MongoStore *store, bo
     return pool;
 }
 
+void mongo_pool_close(MongoStore *store)
+{
+    if (store->pool == NULL) {
+        return;
+    }
+    if (mongo_is_given_up(store)) {
+        __atomic_store_n(&given_up, store->pool, __ATOMIC_RELEASE);
+        return;
+    }
+    mongoc_client_pool_destroy(store->pool);
+}
+
+/* ---- clients ---- */
+
+bool mongo_is_given_up(MongoStore *store)
+{
+    int64_t interrupted_at = __atomic_load_n(&store->interrupted_at, __ATOMIC_ACQUIRE);
+    if (interrupted_at == 0 || __atomic_load_n(&store->is_given_up, __ATOMIC_ACQUIRE)) {
+        return interrupted_at != 0;
+    }
+    int64_t answered_at = MAX(interrupted_at, __atomic_load_n(&store->returned_at, __ATOMIC_ACQUIRE));
+    if (__atomic_load_n(&store->n_leases, __ATOMIC_ACQUIRE) == 0 ||
+        clock_monotonic_ms(store->timer) - answered_at < LAST_ANSWER_MS) {
+        return false;
+    }
+    __atomic_store_n(&store->is_given_up, true, __ATOMIC_RELEASE);
+    return true;
+}
+
+ClientLease client_lease_begin(MongoStore *store)
+{
+    if (__atomic_fetch_add(&store->n_leases, 1, __ATOMIC_ACQ_REL) == 0) {
+        __atomic_store_n(&store->returned_at, clock_monotonic_ms(store->timer),
+                         __ATOMIC_RELEASE); /* none was awaited */
+    }
+    return (ClientLease){.store = store, .client = mongoc_client_pool_pop(store->pool)};
+}
+
+/* The first to come back from a server that stands still finds that out. */
 void client_lease_end(ClientLease *lease)
 {
-    mongoc_client_pool_push(lease->store->pool, lease->client);
+    MongoStore *store = lease->store;
+    (void)mongo_is_given_up(store);
+    mongoc_client_pool_push(store->pool, lease->client);
+    __atomic_store_n(&store->returned_at, clock_monotonic_ms(store->timer), __ATOMIC_RELEASE);
+    __atomic_sub_fetch(&store->n_leases, 1, __ATOMIC_ACQ_REL);
 }
 
 void mongo_pause(int64_t ms)
@@ -143,6 +206,9 @@ static bool is_passing(uint32_t code)
         11602 /* InterruptedDueToReplStateChange */,
         13435,
         13436 /* NotPrimaryOrSecondary */,
+        43 /* CursorNotFound: it timed out, or its server was restarted; what was read for it is to be read again */,
+        175 /* QueryPlanKilled: an index was dropped meanwhile */,
+        237 /* CursorKilled */,
     };
     for (size_t i = 0; i < G_N_ELEMENTS(codes); i++) {
         if (codes[i] == code) {
@@ -169,6 +235,7 @@ MongoFault mongo_fault_of(const bson_error_t *failure)
     case MONGOC_ERROR_QUERY:
     case MONGOC_ERROR_WRITE_CONCERN:
         return is_passing(failure->code) ? FAULT_IN_DOUBT : FAULT_REFUSED;
+    case MONGOC_ERROR_CURSOR:
     case MONGOC_ERROR_STREAM:
     case MONGOC_ERROR_PROTOCOL:
     case MONGOC_ERROR_CLIENT:
@@ -252,6 +319,17 @@ void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int6
     bson_append_document_end(filter, &range);
 }
 
+void mongo_filter_flow_ids(bson_t *filter, const GPtrArray *flow_ids)
+{
+    bson_t in, ids;
+    bson_append_document_begin(filter, "flowId", -1, &in);
+    bson_append_array_begin(&in, "$in", -1, &ids);
+    for (guint i = 0; i < flow_ids->len; i++) {
+        mongo_filter_ids_add(&ids, i, flow_ids->pdata[i]);
+    }
+    mongo_filter_ids_end(filter, &in, &ids);
+}
+
 void mongo_filter_ids_begin(bson_t *filter, bson_t *in, bson_t *ids)
 {
     bson_append_document_begin(filter, "_id", -1, in);
@@ -270,4 +348,21 @@ void mongo_filter_ids_end(bson_t *filter, bson_t *in, bson_t *ids)
 {
     bson_append_array_end(in, ids);
     bson_append_document_end(filter, in);
+}
+
+void id_find_begin(IdFind *find)
+{
+    bson_init(&find->filter);
+    mongo_filter_ids_begin(&find->filter, &find->in, &find->ids);
+}
+
+mongoc_cursor_t *mongo_find_ids(const ClientLease *lease, MongoCollection collection, IdFind *find,
+                                const char *const *names, size_t n_names)
+{
+    g_auto(bson_t) opts = BSON_INITIALIZER;
+    mongo_filter_ids_end(&find->filter, &find->in, &find->ids);
+    append_fields(&opts, names, n_names);
+    mongoc_cursor_t *cursor = mongo_find(lease, collection, &find->filter, &opts);
+    bson_destroy(&find->filter);
+    return cursor;
 }

@@ -249,17 +249,13 @@ bool mongo_get_flow_versions(Store *base, const Id *flow_ids, size_t n, int64_t 
         return false;
     }
     CLIENT_LEASE(lease, store);
-    g_auto(bson_t) filter = BSON_INITIALIZER;
-    g_auto(bson_t) opts = BSON_INITIALIZER;
-    bson_t in, ids;
-    mongo_filter_ids_begin(&filter, &in, &ids);
+    IdFind find;
+    id_find_begin(&find);
     for (size_t i = 0; i < n; i++) {
-        mongo_filter_ids_add(&ids, (uint32_t)i, flow_ids[i].text);
+        mongo_filter_ids_add(&find.ids, (uint32_t)i, flow_ids[i].text);
     }
-    mongo_filter_ids_end(&filter, &in, &ids);
-    append_fields(&opts, names, G_N_ELEMENTS(names));
     g_autoptr(GHashTable) versions = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
-    g_autoptr(mongoc_cursor_t) cursor = mongo_find(&lease, COLLECTION_FLOWS, &filter, &opts);
+    g_autoptr(mongoc_cursor_t) cursor = mongo_find_ids(&lease, COLLECTION_FLOWS, &find, names, G_N_ELEMENTS(names));
     const bson_t *document;
     int found;
     while ((found = mongo_next(cursor, &document, "read the versions of flows", error)) == 1) {

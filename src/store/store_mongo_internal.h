@@ -40,10 +40,15 @@ typedef enum {
 typedef struct Projector Projector;
 typedef struct Setup Setup;
 
+/* A command that a method's caller waits for, as it is sent. */
+typedef void (*MongoObserver)(void *arg, const bson_t *command);
+
 /* Commands sent, counted only when a test asks for it: libmongoc copies each bulk for whoever listens. */
 typedef struct {
     int64_t n_by_callers;    /* atomic; what a method's caller waited for */
     int64_t n_in_background; /* atomic; projector and setup */
+    MongoObserver observe;   /* NULL: none; on the thread of the caller */
+    void *observe_arg;
 } MongoTraffic;
 
 typedef struct {
@@ -55,7 +60,10 @@ typedef struct {
     Projector *projector;
     Setup *setup;
     MongoTraffic traffic;
-    bool is_interrupted; /* atomic */
+    int64_t interrupted_at; /* atomic; by `timer`, in ms; 0: it is not */
+    int64_t returned_at;    /* atomic; the same: when a client came back last */
+    int n_leases;           /* atomic; clients that are out */
+    bool is_given_up;       /* atomic; never goes back */
     bool claims_atomic_replace;
     bool must_exist; /* opened for what is in it: nothing is made */
 
@@ -74,6 +82,8 @@ typedef struct {
     bool counts_traffic;
     bool claims_atomic_replace; /* as if the server had it */
     bool must_exist;            /* store_open_mongo_existing() */
+    MongoObserver observe;      /* with counts_traffic */
+    void *observe_arg;
 } MongoOptions;
 MUST_CHECK Store *mongo_open(const char *uri, const char *database, const Clock *clock, const MongoOptions *options,
                              GError **error);
@@ -82,6 +92,8 @@ const MongoTraffic *mongo_traffic(const Store *store);
 bool mongo_settle(Store *store, int64_t timeout_ms);
 
 bool mongo_is_interrupted(const MongoStore *store);
+/* Interrupted, and the server stands still: what is under way ends by its time-out, and nothing else is begun. */
+bool mongo_is_given_up(MongoStore *store);
 
 /* ---- store_mongo_connection.c ---- */
 
@@ -90,12 +102,13 @@ typedef struct {
     MongoStore *store;
     mongoc_client_t *client;
 } ClientLease;
+ClientLease client_lease_begin(MongoStore *store);
 void client_lease_end(ClientLease *lease);
 #define CLIENT_LEASE(lease, of_store) \
-    __attribute__((cleanup(client_lease_end))) \
-    ClientLease lease = {.store = (of_store), .client = mongoc_client_pool_pop((of_store)->pool)}
+    __attribute__((cleanup(client_lease_end))) ClientLease lease = client_lease_begin(of_store)
 
 mongoc_client_pool_t *mongo_pool_new(const char *uri, MongoStore *store, bool counts_traffic, GError **error);
+void mongo_pool_close(MongoStore *store); /* none is fine */
 /* Commands of this thread count as background. */
 void mongo_mark_background_thread(void);
 
@@ -123,10 +136,21 @@ int mongo_find_by_id(const ClientLease *lease, MongoCollection collection, const
 /* Ids of the runs that a filter finds, at most limit, ordered by sort_key. */
 bool mongo_read_run_ids(const ClientLease *lease, const bson_t *filter, const char *sort_key, size_t limit, Id *ret_ids,
                         size_t *ret_n, GError **error);
+/* {"flowId": {"$in": ids}} */
+void mongo_filter_flow_ids(bson_t *filter, const GPtrArray *flow_ids);
 /* {"_id": {"$in": ids}} */
 void mongo_filter_ids_begin(bson_t *filter, bson_t *in, bson_t *ids);
 void mongo_filter_ids_add(bson_t *ids, uint32_t index, const char *id);
 void mongo_filter_ids_end(bson_t *filter, bson_t *in, bson_t *ids);
+
+/* The documents of these _ids, begun empty and filled with mongo_filter_ids_add(&find.ids, n++, id): neither copied nor moved
+ * meanwhile. mongo_find_ids() ends it; just these members are read. */
+typedef struct {
+    bson_t filter, in, ids;
+} IdFind;
+void id_find_begin(IdFind *find);
+mongoc_cursor_t *mongo_find_ids(const ClientLease *lease, MongoCollection collection, IdFind *find,
+                                const char *const *names, size_t n_names);
 
 /* The run's records that begin at these seqs or between. */
 void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int64_t to);
@@ -134,14 +158,20 @@ void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int6
 /* Waits for a moment between two attempts. */
 void mongo_pause(int64_t ms);
 
+/* ---- store_mongo_uri.c ---- */
+
+/* Of an address that the library has refused: which part is wrong, without what is in it. Free with g_free(). */
+char *mongo_uri_fault(const char *uri);
+
 /* ---- store_mongo_setup.c: what must be there before the first use, and the indexes ---- */
 
-/* At the first call that finds a server: its kind, the schema's version, the secret. Later free. */
+/* Every method's first step. At the first call that finds a server: its kind, the schema's version, the secret. Later free.
+ * UNAVAILABLE: no server answers, or one that stands still was given up. */
 MUST_CHECK bool mongo_admit(MongoStore *store, GError **error);
 /* The thread that makes the indexes; it tries until it has them, then ends. */
 Setup *setup_start(MongoStore *store, GError **error);
 void setup_stop(Setup *setup); /* NULL is fine */
-/* NULL is fine. False: why indexes are still missing, once an attempt has failed. */
+/* NULL is fine. INTERNAL: why indexes are still missing, once an attempt has failed; whatever it was, the store can be used. */
 MUST_CHECK bool setup_check(Setup *setup, GError **error);
 
 /* ---- store_mongo_form.c: the forms of documents ---- */
@@ -205,6 +235,7 @@ typedef struct {
 } Projection;
 MUST_CHECK Projector *projector_start(MongoStore *store, GError **error);
 void projector_stop(Projector *projector); /* writes what it has for up to 5 s; NULL is fine */
+void projector_interrupt(Projector *projector);
 /* How long a writer waits for room, or for what is on its way, before it says that the store is not available. */
 #define PROJECTOR_ROOM_MS 5000
 /* Makes room for what is to be pushed, waiting while the projector is behind. UNAVAILABLE: it did not catch up. */

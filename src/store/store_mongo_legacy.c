@@ -14,7 +14,7 @@
 
 typedef struct {
     StoreSource base;
-    MongoStore connection; /* of which pool and database are used */
+    MongoStore connection; /* of which pool, database and timer are used */
     ClientLease lease;
     LegacyOptions options;
     LegacyRefusals refusals;
@@ -393,9 +393,8 @@ static void legacy_close(StoreSource *base)
     if (source->lease.client != NULL) {
         client_lease_end(&source->lease);
     }
-    if (source->connection.pool != NULL) {
-        mongoc_client_pool_destroy(source->connection.pool);
-    }
+    mongo_pool_close(&source->connection);
+    clock_free(source->connection.timer);
     legacy_run_done(&source->run);
     g_hash_table_unref(source->flows);
     g_free(source->connection.database);
@@ -473,13 +472,13 @@ StoreSource *legacy_source_open(const char *uri, const char *database, const Leg
     base->ops = &legacy_ops;
     source->options = *options;
     source->connection.database = g_strdup(database);
+    source->connection.timer = clock_new_system();
     source->flows = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, (GDestroyNotify)flow_unref);
     source->connection.pool = mongo_pool_new(uri, &source->connection, false, error);
     if (source->connection.pool == NULL) {
         return NULL;
     }
-    source->lease =
-        (ClientLease){.store = &source->connection, .client = mongoc_client_pool_pop(source->connection.pool)};
+    source->lease = client_lease_begin(&source->connection);
     return check_database(source, error) && check_owners(source, error) ? g_steal_pointer(&base) : NULL;
 }
 

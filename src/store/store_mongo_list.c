@@ -66,25 +66,13 @@ static void append_label(bson_t *filter, const ListQuery *query)
     bson_append_document_end(filter, &all);
 }
 
-static void append_flow_ids(bson_t *filter, GPtrArray *flow_ids)
-{
-    bson_t in, ids;
-    bson_append_document_begin(filter, "flowId", -1, &in);
-    bson_append_array_begin(&in, "$in", -1, &ids);
-    for (guint i = 0; i < flow_ids->len; i++) {
-        mongo_filter_ids_add(&ids, i, flow_ids->pdata[i]);
-    }
-    bson_append_array_end(&in, &ids);
-    bson_append_document_end(filter, &in);
-}
-
 /* step_flow_ids: of the flows that have, or had, the step that is asked for; NULL: none is asked for. */
 static void append_run_filter(bson_t *filter, const ListQuery *query, GPtrArray *step_flow_ids, bool is_count)
 {
     append_text(filter, "owner", query->owner);
     append_label(filter, query);
     if (step_flow_ids != NULL) {
-        append_flow_ids(filter, step_flow_ids);
+        mongo_filter_flow_ids(filter, step_flow_ids);
     } else if (query->flow_id != NULL) {
         append_text(filter, "flowId", query->flow_id);
     }

@@ -72,7 +72,8 @@ bool projector_reserve(Projector *projector, size_t n_items, size_t n_bytes, GEr
     /* A group larger than all the room goes alone. */
     while (projector->n_items > 0 &&
            (projector->n_items + n_items > WAITING_MAX_ITEMS || projector->n_bytes + n_bytes > WAITING_MAX_BYTES)) {
-        if (pthread_cond_timedwait(&projector->has_room, &projector->mu, &deadline) != 0) {
+        if (mongo_is_interrupted(projector->store) ||
+            pthread_cond_timedwait(&projector->has_room, &projector->mu, &deadline) != 0) {
             g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE,
                         "MongoDB does not keep up: %zu run documents wait to be written", projector->n_items);
             return false;
@@ -87,6 +88,13 @@ void projector_release(Projector *projector, size_t n_items, size_t n_bytes)
 {
     MUTEX_SCOPE(&projector->mu);
     give_back(projector, n_items, n_bytes);
+}
+
+/* Who waits for room waits no longer; the rest goes on until the server is given up. */
+void projector_interrupt(Projector *projector)
+{
+    MUTEX_SCOPE(&projector->mu);
+    pthread_cond_broadcast(&projector->has_room);
 }
 
 /* ---- what waits ---- */
@@ -154,7 +162,8 @@ bool projector_settle(Projector *projector, int64_t timeout_ms)
     MUTEX_SCOPE(&projector->mu);
     uint64_t n_before = projector->n_ordered;
     while (projector->n_finished < n_before) {
-        if (pthread_cond_timedwait(&projector->has_room, &projector->mu, &deadline) != 0) {
+        if (mongo_is_given_up(projector->store) ||
+            pthread_cond_timedwait(&projector->has_room, &projector->mu, &deadline) != 0) {
             return false;
         }
     }
@@ -190,6 +199,9 @@ static void end_round(Projector *projector, Projection **projections, size_t n)
 
 static bool is_over(const Projector *projector)
 {
+    if (mongo_is_given_up(projector->store)) {
+        return true;
+    }
     return __atomic_load_n(&projector->is_closing, __ATOMIC_ACQUIRE) &&
            clock_monotonic_ms(projector->store->timer) >= projector->close_deadline_ms;
 }

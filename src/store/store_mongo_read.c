@@ -185,19 +185,16 @@ bool mongo_find_newer(Store *base, const RunSeq *known, size_t n, bool *ret_is_n
         return false;
     }
     CLIENT_LEASE(lease, store);
-    g_auto(bson_t) filter = BSON_INITIALIZER;
-    g_auto(bson_t) opts = BSON_INITIALIZER;
-    bson_t in, ids;
+    IdFind find;
     char id[RECORD_ID_SIZE];
-    mongo_filter_ids_begin(&filter, &in, &ids);
+    id_find_begin(&find);
     for (size_t i = 0; i < n; i++) {
         record_id(id, known[i].run_id.text, MIN(known[i].seq + 1, RECORD_NUMBER_MAX));
-        mongo_filter_ids_add(&ids, (uint32_t)i, id);
+        mongo_filter_ids_add(&find.ids, (uint32_t)i, id);
     }
-    mongo_filter_ids_end(&filter, &in, &ids);
-    append_fields(&opts, names, G_N_ELEMENTS(names));
     g_autoptr(GHashTable) there = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
-    g_autoptr(mongoc_cursor_t) cursor = mongo_find(&lease, COLLECTION_RUN_EVENTS, &filter, &opts);
+    g_autoptr(mongoc_cursor_t) cursor =
+        mongo_find_ids(&lease, COLLECTION_RUN_EVENTS, &find, names, G_N_ELEMENTS(names));
     const bson_t *record;
     int found;
     while ((found = mongo_next(cursor, &record, "look for newer events", error)) == 1) {
@@ -351,16 +348,10 @@ static bool read_runs_of_flows(const ClientLease *lease, GPtrArray *flow_ids, co
                                Id *ret_ids, size_t *ret_n, GError **error)
 {
     g_auto(bson_t) filter = BSON_INITIALIZER;
-    bson_t in, ids, unlike;
+    bson_t unlike;
     append_text(&filter, "phase", phase_name(PHASE_OPEN));
     append_after(&filter, after);
-    bson_append_document_begin(&filter, "flowId", -1, &in);
-    bson_append_array_begin(&in, "$in", -1, &ids);
-    for (guint i = 0; i < flow_ids->len; i++) {
-        mongo_filter_ids_add(&ids, i, flow_ids->pdata[i]);
-    }
-    bson_append_array_end(&in, &ids);
-    bson_append_document_end(&filter, &in);
+    mongo_filter_flow_ids(&filter, flow_ids);
     bson_append_document_begin(&filter, "pendingCommand.command", -1, &unlike);
     append_text(&unlike, "$ne", command_name(COMMAND_STOP));
     bson_append_document_end(&filter, &unlike);

@@ -200,6 +200,10 @@ static bool admit_now(MongoStore *store, GError **error)
 /* While no server answers each attempt takes its time: whoever waited for another's shares what came of it. */
 bool mongo_admit(MongoStore *store, GError **error)
 {
+    if (mongo_is_given_up(store)) {
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "MongoDB does not answer, and this process is ending");
+        return false;
+    }
     if (__atomic_load_n(&store->is_admitted, __ATOMIC_ACQUIRE)) {
         return true;
     }
@@ -241,7 +245,7 @@ static const MongoIndex indexes[] = {
     {COLLECTION_RUNS, "owner_status", {{"owner", 1}, {"status", 1}, {"createdAt", -1}, {"_id", 1}}, false},
     {COLLECTION_RUNS, "owner_label", {{"owner", 1}, {"labels", 1}, {"createdAt", -1}, {"_id", 1}}, false},
     {COLLECTION_RUNS, "owner_label_name", {{"owner", 1}, {"labels.name", 1}, {"createdAt", -1}, {"_id", 1}}, false},
-    {COLLECTION_RUNS, "flow_phase", {{"flowId", 1}, {"phase", 1}}, false},
+    {COLLECTION_RUNS, "flow_phase", {{"flowId", 1}, {"phase", 1}, {"_id", 1}}, false},
     {COLLECTION_RUNS, "phase", {{"phase", 1}, {"_id", 1}, {"pendingCommand.requestedAt", 1}}, false},
     {COLLECTION_RUNS, "settled", {{"settledAt", 1}}, true},
     {COLLECTION_RUNS, "step", {{"steps.stepId", 1}}, false},
@@ -390,6 +394,6 @@ bool setup_check(Setup *setup, GError **error)
     if (setup->error == NULL) {
         return true;
     }
-    g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "%s", setup->error->message);
+    g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INTERNAL, "%s", setup->error->message);
     return false;
 }

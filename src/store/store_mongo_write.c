@@ -103,7 +103,8 @@ static void write_flows(WriteCall *call, const ClientLease *lease)
     for (size_t i = 0; i < call->n_writes; i++) {
         StoreWrite *write = &call->writes[i];
         GError *error = NULL;
-        if (write->kind == WRITE_FLOW && !mongo_write_flow(lease, write->flow, &write->ret_outcome, &error)) {
+        if (write->kind == WRITE_FLOW &&
+            (!mongo_admit(call->store, &error) || !mongo_write_flow(lease, write->flow, &write->ret_outcome, &error))) {
             keep_error(call, error);
         }
     }

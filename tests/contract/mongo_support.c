@@ -1,6 +1,8 @@
 /* mongo_support.c - see mongo_support.h. */
 #include "mongo_support.h"
 
+#include "store_support.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -87,6 +89,28 @@ Store *mongo_open_for_test(const char *data_dir, const Clock *clock, GError **er
 void mongo_drop_all(void)
 {
     drop_unless(is_never_needed);
+}
+
+int mongo_setup(void **state)
+{
+    *state = store_fixture_new(mongo_open_for_test);
+    return 0;
+}
+
+int mongo_teardown(void **state)
+{
+    store_fixture_free(*state);
+    return 0;
+}
+
+Store *mongo_open_with(const StoreFixture *fixture, MongoOptions options)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *database = mongo_database_of(fixture->data_dir);
+    Store *store = mongo_open(mongo_test_uri(), database, fixture->clock, &options, &error);
+    assert_no_error(error);
+    assert_non_null(store);
+    return store;
 }
 
 Look look_at(const char *data_dir, const char *collection, const char *id)

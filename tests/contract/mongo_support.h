@@ -5,11 +5,17 @@
 
 #include <mongoc/mongoc.h>
 
-#include "store/store.h"
+#include "store/store_mongo_internal.h"
+#include "store_support.h"
 
 const char *mongo_test_uri(void);
 /* A StoreOpen: the database is named after the directory. Databases whose directory is gone are dropped first. */
 Store *mongo_open_for_test(const char *data_dir, const Clock *clock, GError **error);
+/* A group's: *state is a StoreFixture with such a store. */
+int mongo_setup(void **state);
+int mongo_teardown(void **state);
+/* Another store on the database of this one. */
+Store *mongo_open_with(const StoreFixture *fixture, MongoOptions options);
 char *mongo_database_of(const char *data_dir);
 void mongo_drop_unneeded(void);
 void mongo_drop_all(void);

@@ -22,7 +22,8 @@ typedef struct {
 
 struct Proxy {
     struct sockaddr_in upstream;
-    int listener; /* -1 while gone */
+    char *login, *rest; /* of the URI: before and behind the address */
+    int listener;       /* -1 while gone */
     uint16_t port;
     Thread *thread;
     ProxyMode mode; /* atomic; the wish */
@@ -31,6 +32,7 @@ struct Proxy {
     char word[64];   /* guarded by mu */
     int n_wanted;    /* guarded by mu */
     int n_swallowed; /* atomic */
+    int n_spoiled;   /* atomic; cursors that are yet to be */
     Pair pairs[MAX_PAIRS];
     int n_pairs;
 };
@@ -106,6 +108,18 @@ static void look_for_word(Proxy *proxy, Pair *pair, const char *bytes, size_t si
     }
 }
 
+/* A getMore for a cursor that nobody has: {"getMore": <int64>}. */
+static void spoil_cursor(Proxy *proxy, char *bytes, size_t size)
+{
+    static const char member[] = "\x12getMore"; /* with its end */
+    char *found = memmem(bytes, size, member, sizeof member);
+    if (found == NULL || (size_t)(found - bytes) + sizeof member + sizeof(int64_t) > size ||
+        __atomic_load_n(&proxy->n_spoiled, __ATOMIC_SEQ_CST) == 0)
+        return;
+    found[sizeof member + 1] ^= 0x55;
+    __atomic_sub_fetch(&proxy->n_spoiled, 1, __ATOMIC_SEQ_CST);
+}
+
 static void pass_on(Proxy *proxy, Pair *pair, bool is_request)
 {
     static char bytes[CHUNK]; /* of the one thread */
@@ -115,6 +129,7 @@ static void pass_on(Proxy *proxy, Pair *pair, bool is_request)
         return;
     }
     if (is_request) {
+        spoil_cursor(proxy, bytes, (size_t)n);
         look_for_word(proxy, pair, bytes, (size_t)n);
     } else if (pair->is_answer_swallowed) {
         __atomic_add_fetch(&proxy->n_swallowed, 1, __ATOMIC_SEQ_CST);
@@ -179,12 +194,17 @@ Proxy *proxy_start(const char *uri)
 {
     char host[64];
     unsigned port;
+    int size;
     const char *at = strstr(uri, "//");
-    if (at == NULL || sscanf(at, "//%63[^:/]:%u", host, &port) != 2) {
-        fprintf(stderr, "proxy: %s is not mongodb://host:port\n", uri);
+    size_t n_login = at != NULL ? strcspn(at + 2, "@/?") : 0;
+    const char *place = at == NULL ? "" : at[2 + n_login] == '@' ? at + 2 + n_login + 1 : at + 2;
+    if (sscanf(place, "%63[^:/?,]:%u%n", host, &port, &size) != 2 || place[size] == ',') {
+        fprintf(stderr, "proxy: the address is not of the form mongodb://host:port\n");
         exit(1);
     }
     Proxy *proxy = g_new0(Proxy, 1);
+    proxy->login = place == at + 2 ? g_strdup("") : g_strndup(at + 2, n_login);
+    proxy->rest = g_strdup(place + size);
     proxy->upstream = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     if (inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &proxy->upstream.sin_addr) != 1) {
         fprintf(stderr, "proxy: %s is no address\n", host);
@@ -203,13 +223,15 @@ void proxy_stop(Proxy *proxy)
     __atomic_store_n(&proxy->is_over, true, __ATOMIC_SEQ_CST);
     thread_join(proxy->thread);
     mutex_done(&proxy->mu);
+    g_free(proxy->login);
+    g_free(proxy->rest);
     g_free(proxy);
 }
 
 char *proxy_uri(const Proxy *proxy, const char *login)
 {
-    return g_strdup_printf("mongodb://%s%s127.0.0.1:%u", login != NULL ? login : "", login != NULL ? "@" : "",
-                           proxy->port);
+    login = login != NULL ? login : proxy->login;
+    return g_strdup_printf("mongodb://%s%s127.0.0.1:%u%s", login, *login != '\0' ? "@" : "", proxy->port, proxy->rest);
 }
 
 void proxy_set(Proxy *proxy, ProxyMode mode)
@@ -222,6 +244,16 @@ void proxy_swallow_answers(Proxy *proxy, const char *word, int n)
     MUTEX_SCOPE(&proxy->mu);
     (void)g_strlcpy(proxy->word, word, sizeof proxy->word);
     proxy->n_wanted = n;
+}
+
+void proxy_spoil_cursors(Proxy *proxy, int n)
+{
+    __atomic_store_n(&proxy->n_spoiled, n, __ATOMIC_SEQ_CST);
+}
+
+int proxy_spoils_left(const Proxy *proxy)
+{
+    return __atomic_load_n(&proxy->n_spoiled, __ATOMIC_SEQ_CST);
 }
 
 int proxy_swallowed(const Proxy *proxy)

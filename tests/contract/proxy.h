@@ -14,14 +14,17 @@ typedef enum {
     PROXY_GONE, /* as a server that was killed: connections are cut, new ones refused */
 } ProxyMode;
 
-/* To host:port of `uri` (mongodb://host:port...). */
+/* To host:port of `uri` (mongodb://[login@]host:port...): one host. */
 Proxy *proxy_start(const char *uri);
 void proxy_stop(Proxy *proxy);
-/* mongodb://[login@]127.0.0.1:<port of the proxy> */
+/* The same URI with the proxy's address in it. login ("user:password", quoted): instead of the one in it; NULL: that one. */
 char *proxy_uri(const Proxy *proxy, const char *login);
 void proxy_set(Proxy *proxy, ProxyMode mode);
 /* Of the next requests with this word in them, so many are passed on, and their connections cut instead of answered. */
 void proxy_swallow_answers(Proxy *proxy, const char *word, int n);
 int proxy_swallowed(const Proxy *proxy); /* so far */
+/* The next n requests for more of a cursor ask for one that the server does not have. */
+void proxy_spoil_cursors(Proxy *proxy, int n);
+int proxy_spoils_left(const Proxy *proxy);
 
 #endif

@@ -12,28 +12,6 @@ enum { DEADLINE_MS = 30000 };
 
 static Id owner, flow_id;
 
-static int setup(void **state)
-{
-    *state = store_fixture_new(mongo_open_for_test);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    store_fixture_free(*state);
-    return 0;
-}
-
-static Store *open_with(const StoreFixture *fixture, MongoOptions options)
-{
-    g_autoptr(GError) error = NULL;
-    g_autofree char *database = mongo_database_of(fixture->data_dir);
-    Store *store = mongo_open(mongo_test_uri(), database, fixture->clock, &options, &error);
-    assert_no_error(error);
-    assert_non_null(store);
-    return store;
-}
-
 /* ---- documents ---- */
 
 static void assert_member(const bson_t *document, const char *path, bson_type_t type, const char *text)
@@ -196,7 +174,7 @@ static void test_round_trips(void **state)
     g_autoptr(Flow) flow = sample_flow(1, &owner, 1, 2);
     g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow->id);
     write_flow_version(fixture->store, flow);
-    g_autoptr(Store) store = open_with(fixture, (MongoOptions){.counts_traffic = true});
+    g_autoptr(Store) store = mongo_open_with(fixture, (MongoOptions){.counts_traffic = true});
     g_autoptr(GError) error = NULL;
     int64_t count = 0;
     (void)commands_since(store, &count);
@@ -241,6 +219,43 @@ static void test_round_trips(void **state)
         sample_run_free(many[i]);
 }
 
+/* What each command asked for, by its name: "insert w=majority". */
+static void note_concern(void *arg, const bson_t *command)
+{
+    bson_iter_t iter, member;
+    GString *seen = arg;
+    g_assert(bson_iter_init(&iter, command) && bson_iter_next(&iter));
+    g_string_append_printf(seen, "%s", bson_iter_key(&iter));
+    if (bson_iter_init(&iter, command) && bson_iter_find_descendant(&iter, "writeConcern.w", &member))
+        g_string_append_printf(seen, " w=%s", bson_iter_utf8(&member, NULL));
+    if (bson_iter_init(&iter, command) && bson_iter_find_descendant(&iter, "readConcern.level", &member))
+        g_string_append_printf(seen, " level=%s", bson_iter_utf8(&member, NULL));
+    g_string_append_c(seen, ';');
+}
+
+static void test_concerns_are_majority(void **state)
+{
+    g_autoptr(GString) seen = g_string_new(NULL);
+    g_autoptr(Store) store = mongo_open_with(
+        fixture_of(state), (MongoOptions){.counts_traffic = true, .observe = note_concern, .observe_arg = seen});
+    g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow_id);
+    g_autoptr(Flow) flow = sample_flow(1, &owner, 1, 1);
+    g_string_truncate(seen, 0);
+    append_events(store, run, 1);
+    write_flow_version(store, flow);
+    ListQuery query = query_of(&owner);
+    g_autoptr(ListPage) page = list_runs(store, &query);
+    int64_t n_open = 0;
+    assert_true(store_count_open_runs(store, NULL, &n_open, NULL));
+    g_auto(GStrv) commands = g_strsplit(seen->str, ";", -1);
+    for (size_t i = 0; commands[i][0] != '\0'; i++) {
+        bool is_write = g_str_has_prefix(commands[i], "insert") || g_str_has_prefix(commands[i], "update");
+        if (!g_str_has_suffix(commands[i], is_write ? " w=majority" : " level=majority"))
+            fail_msg("%s", commands[i]);
+    }
+    assert_non_null(strstr(seen->str, "insert") != NULL ? strstr(seen->str, "aggregate") : NULL);
+}
+
 /* ---- projections ---- */
 
 static int64_t seq_of_document(Store *store, const Id *run_id)
@@ -255,7 +270,7 @@ static void test_projections_never_go_back(void **state)
 {
     StoreFixture *fixture = fixture_of(state);
     for (unsigned way = 0; way < 2; way++) {
-        g_autoptr(Store) store = open_with(fixture, (MongoOptions){.claims_atomic_replace = way == 1});
+        g_autoptr(Store) store = mongo_open_with(fixture, (MongoOptions){.claims_atomic_replace = way == 1});
         g_autoptr(SampleRun) run = sample_run_new(1 + way, &owner, &flow_id);
         g_autoptr(SampleRun) old = sample_run_new(1 + way, &owner, &flow_id);
         append_events(store, run, 1);
@@ -279,7 +294,7 @@ static void test_projections_never_go_back(void **state)
 static void test_documents_of_one_run_are_coalesced(void **state)
 {
     StoreFixture *fixture = fixture_of(state);
-    g_autoptr(Store) store = open_with(fixture, (MongoOptions){.counts_traffic = true});
+    g_autoptr(Store) store = mongo_open_with(fixture, (MongoOptions){.counts_traffic = true});
     g_autoptr(SampleRun) run = sample_run_new(1, &owner, &flow_id);
     assert_true(mongo_settle(store, DEADLINE_MS));
     for (int i = 0; i < 200; i++) {
@@ -368,14 +383,15 @@ int main(void)
     owner = test_id('o', 1);
     flow_id = test_id('f', 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_documents_can_be_read_by_people, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_labels_may_have_dots_and_dollars, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_round_trips, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_projections_never_go_back, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_documents_of_one_run_are_coalesced, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_mark_waits_for_its_document, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_marks_within_a_record_go_one_by_one, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_document_over_the_limit_is_refused_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_documents_can_be_read_by_people, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_labels_may_have_dots_and_dollars, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_round_trips, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_concerns_are_majority, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_projections_never_go_back, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_documents_of_one_run_are_coalesced, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_mark_waits_for_its_document, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_marks_within_a_record_go_one_by_one, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_document_over_the_limit_is_refused_alone, mongo_setup, mongo_teardown),
     };
     int n_failed = cmocka_run_group_tests_name("store: mongo", tests, NULL, NULL);
     mongo_drop_all();

@@ -1,7 +1,6 @@
 """What the tests with a real Kafka stand on: a broker that can be hurt, an engine of its own, topics as lists."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -16,50 +15,18 @@ import requests
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
-from harness import BINARY, ROOT, Server, environment, wait_until
+from harness import BINARY, RealServer, Server, environment, free_port, kill_now, wait_until
 
 COMMANDS, STATUSES, LETTERS, UPDATES = "execution.commands", "execution.status", "execution.status.dlq", "execution.updates"
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
-class Broker:
-    """tools/servers kafka in a process group of its own: signals hit the broker, too. `listeners` are protocols beside the open
-    port, each on a port of its own; `words` are more of the server's own options."""
+class Broker(RealServer):
+    """`listeners` are protocols beside the open port, each on a port of its own; `words` are more of the server's own options."""
 
     def __init__(self, folder, listeners=(), words=()):
-        self.folder = Path(folder)
-        self.port = free_port()
-        self.address = f"127.0.0.1:{self.port}"
         self.ports = {protocol: free_port() for protocol in listeners}
-        self.words = [word for protocol, port in self.ports.items() for word in ("--listen", f"{protocol}={port}")] + list(words)
-        self.process = None
-
-    def start(self, timeout=60):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen([ROOT / "tools" / "servers", "kafka", "--port", str(self.port), "--dir", self.folder,
-                                         *self.words],
-                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
-        line = self.process.stdout.readline()
-        assert line.startswith("ready"), f"Kafka did not start: {line!r}"
-        return self
-
-    def signal(self, number):
-        os.killpg(self.process.pid, number)
-
-    def kill(self):
-        """At once, as kill -9 does."""
-        if self.process is None:
-            return
-        self.signal(signal.SIGCONT)
-        self.signal(signal.SIGKILL)
-        self.process.wait()
-        self.process.stdout.close()
-        self.process = None
+        super().__init__("kafka", folder, [word for protocol, port in self.ports.items() for word in ("--listen", f"{protocol}={port}")]
+                         + list(words))
 
     def wipe(self):
         """What a broker has whose disk was replaced."""
@@ -246,6 +213,5 @@ class Engine:
 
     def kill(self):
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            kill_now(self.process)
             self.process = None

@@ -5,8 +5,10 @@ import signal
 import threading
 import time
 
-from harness import Client, new_id, step, wait_until
-from kafka_harness import COMMANDS, STATUSES, free_port, Broker
+import requests
+
+from harness import Client, free_port, new_id, step, wait_until
+from kafka_harness import COMMANDS, STATUSES, Broker
 
 
 def readiness(server):

@@ -8,7 +8,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "kafka"), str(TESTS / "system")]
 
-from harness import BINARY, MONGO  # noqa: E402
+from harness import BINARY, MONGO, mongo_uri  # noqa: E402
 from kafka_harness import Broker, Engine, KafkaServer  # noqa: E402
 
 
@@ -43,7 +43,7 @@ def make_replica(tmp_path, broker):
 
 def database_of(tmp_path):
     import hashlib
-    return {"MONGO_URI": f"mongodb://{MONGO}", "MONGO_DB": "flowops_" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16]}
+    return {"MONGO_URI": mongo_uri(), "MONGO_DB": "flowops_" + hashlib.sha256(str(tmp_path).encode()).hexdigest()[:16]}
 
 
 @pytest.fixture

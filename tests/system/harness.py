@@ -1,7 +1,7 @@
 """What the whole-binary tests stand on: a server of our own, a client, a reader of event streams, waiting with a deadline.
 
-The program under test is $FLOWOPS_BINARY, or build/flowops. With $FLOWOPS_TEST_MONGO (host:port of a server of the MongoDB
-protocol) every server keeps its data there, in a database of its own.
+The program under test is $FLOWOPS_BINARY, or build/flowops. With $FLOWOPS_TEST_MONGO (host:port, or a URI, of a server of the
+MongoDB protocol) every server keeps its data there, in a database of its own.
 """
 
 import dataclasses
@@ -57,6 +57,63 @@ def environment(**settings):
     return env
 
 
+def kill_now(process):
+    """As kill -9 does. What libmongoc leaves then would make it warn in the next process of the same number."""
+    process.kill()
+    process.wait()
+    Path(f"/dev/shm/mongoc-{process.pid}").unlink(missing_ok=True)
+
+
+def mongo_uri(database=""):
+    """$FLOWOPS_TEST_MONGO as a URI with this database in its path; a login in it is the server's, not that database's."""
+    scheme, _, rest = (MONGO if "://" in MONGO else f"mongodb://{MONGO}").partition("://")
+    place, _, options = rest.partition("?")
+    hosts = place.partition("/")[0]
+    if "@" in hosts and "authsource=" not in options.lower():
+        options += ("&" if options else "") + "authSource=admin"
+    return f"{scheme}://{hosts}/{database}" + (f"?{options}" if options else "")
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+class RealServer:
+    """What tools/servers starts, in a process group of its own: signals hit the server itself, too. `words` are more of its options."""
+
+    def __init__(self, name, folder, words=()):
+        self.name = name
+        self.words = words
+        self.folder = Path(folder)
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.process = None
+
+    def start(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = subprocess.Popen([ROOT / "tools" / "servers", self.name, "--port", str(self.port), "--dir", self.folder,
+                                         *self.words],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        line = self.process.stdout.readline()
+        assert line.startswith("ready"), f"{self.name} did not start: {line!r}"
+        return self
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def kill(self):
+        """At once, as kill -9 does."""
+        if self.process is None:
+            return
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+        self.process.stdout.close()
+        self.process = None
+
+
 class Server:
     """build/flowops serve on a free port, with what it writes kept in a file."""
 
@@ -65,7 +122,7 @@ class Server:
         self.settings = {"EXECUTION_SERVICE_PORT": 0, "LOG_FORMAT": "json"}
         if MONGO:
             name = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:16]
-            self.settings.update(MONGO_URI=f"mongodb://{MONGO}", MONGO_DB=f"flowops_{name}")
+            self.settings.update(MONGO_URI=mongo_uri(), MONGO_DB=f"flowops_{name}")
         self.settings.update(settings)
         self.limits = limits
         self.log_path = self.data_dir.parent / (self.data_dir.name + ".log")
@@ -128,8 +185,7 @@ class Server:
 
     def kill(self):
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            kill_now(self.process)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)

@@ -371,6 +371,18 @@ def test_lists_and_their_filters(idle):
         assert idle.get("/runs", params=params).status_code == 400, params
 
 
+def test_keys_may_have_dots_and_dollars(api):
+    values = {"a.b": "1", "$set": "2", ".": "3", "$": "", "x.$y.z": "a.$b"}
+    labels = {"a.b": "$c", "$in": "x.y"}
+    detail = api.run([step(inputs=values)], labels=labels)
+    assert detail["status"] == "COMPLETED" and detail["steps"][0]["outputs"] == values and detail["labels"] == labels
+    assert api.data(f"/flows/{detail['flowId']}")["steps"][0]["inputs"] == values
+    done = [event for event in api.events(detail["id"]) if event.get("outputs")]
+    assert [event["outputs"] for event in done] == [values]
+    for label in ("a.b=$c", "a.b", "$in=x.y", "$in"):
+        assert [run["id"] for run in api.data("/runs", params={"label": label})] == [detail["id"]], label
+
+
 def test_a_filter_follows_the_status(api):
     flow_id = api.create_flow([delay(A_MINUTE)])
     run_id = api.start(flow_id)

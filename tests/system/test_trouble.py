@@ -172,6 +172,13 @@ def test_an_engine_on_its_own_looks_at_its_own_settings():
     ]
 
 
+def test_a_secret_that_is_not_used_is_warned_of(make_server):
+    server = make_server(GATEWAY_SECRET="hunter2").start()
+    warnings = [line for line in server.log().splitlines() if "GATEWAY_SECRET" in line]
+    assert len(warnings) == 1 and "AUTH_MODE=gateway" in warnings[0] and "hunter2" not in server.log()
+    server.stop()
+
+
 def test_a_store_that_is_not_used_is_warned_of(make_server):
     server = make_server()
     server.data_dir.mkdir()

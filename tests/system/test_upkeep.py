@@ -2,51 +2,20 @@
 
 import contextlib
 import re
-import signal
 import sqlite3
-import subprocess
-import threading
 
 import pytest
 
-from harness import (
-    BINARY, Client, delay, environment, error_of, in_threads, new_id, step, wait_until,
-)
-
-pytestmark = pytest.mark.sqlite  # it looks into the file, and damages it
+from harness import Client, delay, error_of, in_threads, new_id, step, wait_until
+from upkeep import copy, figures, flowops, fsck, kill_copies, prove_while_in_use, stored_run_ids
 
 DAY_MS = 24 * 3600 * 1000
-
-
-def flowops(*arguments, **settings):
-    """Its exit status and what it said on either side."""
-    done = subprocess.run(
-        [BINARY, *map(str, arguments)], env=environment(**settings), capture_output=True, text=True, timeout=120, check=False
-    )
-    return done.returncode, done.stdout, done.stderr
-
-
-def fsck(store, *arguments, status=0):
-    code, out, err = flowops("fsck", "--store", store, *arguments)
-    assert code == status, (out, err)
-    return out
-
-
-def figures(report):
-    """Runs and events of fsck's last line."""
-    found = re.search(r"(\d+) runs, (\d+) events", report.splitlines()[-1])
-    return int(found.group(1)), int(found.group(2))
 
 
 def edit(store, *statements):
     with contextlib.closing(sqlite3.connect(store / "flowops.db")) as db, db:
         for statement in statements:
             assert db.execute(statement).rowcount > 0, statement
-
-
-def stored_run_ids(store):
-    with contextlib.closing(sqlite3.connect(store / "flowops.db")) as db:
-        return [row[0] for row in db.execute("SELECT id FROM runs ORDER BY id")]
 
 
 @pytest.fixture
@@ -91,26 +60,7 @@ def test_what_cannot_be_looked_at_is_neither_sound_nor_faulty(tmp_path):
 @pytest.mark.sqlite
 def test_a_live_store_raises_no_alarm(make_server):
     server = make_server().start()
-    is_over = threading.Event()
-
-    def run_flows(_):
-        api = Client(server)
-        flow_id = api.create_flow([step(), delay(5), step()])
-        while not is_over.is_set():
-            api.wait_end(api.start(flow_id))
-
-    writers = [threading.Thread(target=run_flows, args=(n,)) for n in range(6)]
-    for writer in writers:
-        writer.start()
-    try:
-        seen = [figures(fsck(server.data_dir))[1] for _ in range(8)]
-    finally:
-        is_over.set()
-        for writer in writers:
-            writer.join()
-    assert seen == sorted(seen) and seen[-1] > seen[0]
-    server.stop()
-    fsck(server.data_dir)
+    prove_while_in_use(server, server.data_dir, n_writers=6, n_looks=8)
 
 
 @pytest.mark.sqlite
@@ -159,16 +109,10 @@ def test_a_damaged_journal_is_left_for_a_backup(ended):
 # ---- copy ----
 
 
-def copy(source, target, status=0):
-    code, out, err = flowops("copy", "--from", source, "--to", target)
-    assert code == status, (out, err)
-    return out, err
-
-
 @pytest.mark.sqlite
 def test_a_copy_holds_the_same_and_serves_it(ended, tmp_path, make_server):
     store, api = ended
-    out, _ = copy(store, tmp_path / "copy")
+    out = copy(store, tmp_path / "copy")
     assert "both sides hold the same" in out
     assert figures(fsck(store)) == figures(fsck(tmp_path / "copy"))
     server = make_server("copy").start()
@@ -208,26 +152,10 @@ def test_a_copy_that_was_killed_goes_on(make_server, tmp_path):
     in_threads(lambda _: [api.start(flow_id) for _ in range(1000)], range(4))
     server.stop()
     target = tmp_path / "copy"
-    arguments = [BINARY, "copy", "--from", server.data_dir, "--to", target]
-
-    def copied():
-        try:
-            return len(stored_run_ids(target))
-        except sqlite3.OperationalError:
-            return 0  # no file or no table yet
-
-    counts = []
-    for _ in range(2):
-        before = copied()
-        process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_until(lambda: copied() > before or process.poll() is not None, what="the first runs")
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        counts.append(copied())
-    assert 0 < counts[0] < counts[-1] < 4000
-    out, _ = copy(server.data_dir, target)
-    assert f"{4000 - counts[-1]} of 4000 runs" in out and "both sides hold the same" in out
-    assert "0 of 4000 runs" in copy(server.data_dir, target)[0]
+    n_there = kill_copies(["--from", server.data_dir, "--to", target], lambda: len(stored_run_ids(target)), 2, 4000)
+    said = copy(server.data_dir, target)
+    assert f"{4000 - n_there} of 4000 runs" in said and "both sides hold the same" in said
+    assert "0 of 4000 runs" in copy(server.data_dir, target)
 
 
 @pytest.mark.sqlite
@@ -236,9 +164,18 @@ def test_two_stores_are_never_mixed(ended, make_server):
     other = make_server("other").start()
     run_id = Client(other).run([step()])["id"]
     other.stop()
-    _, err = copy(store, other.data_dir, status=2)
+    err = copy(store, other.data_dir, status=2)
     assert "the source has not" in err
     assert stored_run_ids(other.data_dir) == [run_id]
+
+
+@pytest.mark.sqlite
+def test_a_store_is_not_copied_onto_itself(ended, tmp_path):
+    store, _ = ended
+    (tmp_path / "other name").symlink_to(store)
+    for target in (store, f"{store}/.", tmp_path / "other name"):
+        err = copy(store, target, status=2)
+        assert err == "flowops: a store is not copied onto itself: --to names what is copied from\n"
 
 
 @pytest.mark.sqlite
@@ -247,20 +184,20 @@ def test_a_journal_that_differs_is_named(ended, tmp_path):
     copy(store, tmp_path / "copy")
     run_id = stored_run_ids(store)[2]
     edit(tmp_path / "copy", f"UPDATE journal SET events = replace(events, 'COMPLETED', 'CANCELLED') WHERE run_id = '{run_id}'")
-    _, err = copy(store, tmp_path / "copy", status=2)
+    err = copy(store, tmp_path / "copy", status=2)
     assert run_id in err and "another one in the target" in err
 
 
 @pytest.mark.sqlite
 def test_a_copy_takes_nothing_from_where_nothing_is(tmp_path):
-    _, err = copy(tmp_path / "none", tmp_path / "copy", status=2)
+    err = copy(tmp_path / "none", tmp_path / "copy", status=2)
     assert "there is no store" in err
     assert not (tmp_path / "none").exists() and not (tmp_path / "copy").exists()
 
 
 @pytest.mark.sqlite
 def test_a_store_in_use_is_not_copied(server, tmp_path):
-    _, err = copy(server.data_dir, tmp_path / "copy", status=2)
+    err = copy(server.data_dir, tmp_path / "copy", status=2)
     assert "in use by process" in err
 
 

@@ -135,6 +135,13 @@ CallResult start(Rig *rig, const Id *flow_id, const char *key, const char *diges
     return result;
 }
 
+Id started_run(Rig *rig)
+{
+    Id flow_id = create_flow(rig, 1), run_id;
+    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    return run_id;
+}
+
 CallResult command(Rig *rig, const Id *run_id, CommandKind kind, const char *caller, char **ret_detail)
 {
     ServiceCall *call = call_new(CALL_COMMAND_RUN, caller);

@@ -52,6 +52,7 @@ Id make_id(void *arg);
 Id create_flow(Rig *rig, size_t n_steps);
 ServiceCall *start_call(const Id *flow_id, const char *key, const char *digest);
 CallResult start(Rig *rig, const Id *flow_id, const char *key, const char *digest, Id *ret_run_id);
+Id started_run(Rig *rig); /* of a flow of its own, with one step */
 CallResult command(Rig *rig, const Id *run_id, CommandKind kind, const char *caller, char **ret_detail);
 /* GET status as a client sees it; NULL when there is no such run. */
 char *detail_of(Rig *rig, const Id *run_id);

@@ -14,8 +14,7 @@
 static void test_a_start_is_there_after_a_restart(void **state)
 {
     Rig *rig = *state;
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     g_autofree char *before = detail_of(rig, &run_id);
     rig_stop(rig);
     rig_start(rig);
@@ -82,8 +81,7 @@ static void test_no_more_runs_than_allowed(void **state)
 static void test_commands_wait_and_answer_with_the_detail(void **state)
 {
     Rig *rig = *state;
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     g_autofree char *detail = NULL;
     assert_int_equal(command(rig, &run_id, COMMAND_PAUSE, OWNER, &detail), RESULT_OK);
     assert_non_null(strstr(detail, "\"command\":\"PAUSE\""));
@@ -96,8 +94,7 @@ static void test_commands_wait_and_answer_with_the_detail(void **state)
 static void test_a_precondition_guards_a_command(void **state)
 {
     Rig *rig = *state;
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     for (int64_t tag = 2; tag >= 1; tag--) {
         ServiceCall *call = call_new(CALL_COMMAND_RUN, OWNER);
         call->run_id = run_id;
@@ -113,8 +110,7 @@ static void test_a_precondition_guards_a_command(void **state)
 static void test_a_failed_write_leaves_nothing_and_says_so(void **state)
 {
     Rig *rig = *state;
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     g_autofree char *before = detail_of(rig, &run_id);
     store_fault_set(rig->store, STORE_CHECK, FAULT_BEFORE_EFFECT, 1, INT64_MAX);
     store_fault_set(rig->store, STORE_WRITE, FAULT_BEFORE_EFFECT, 1, 1);
@@ -156,8 +152,7 @@ static void test_a_store_that_is_up_again_is_noticed_without_a_write(void **stat
 static void test_a_journal_is_folded_once_for_many_commands(void **state)
 {
     Rig *rig = *state;
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     assert_int_equal(command(rig, &run_id, COMMAND_STOP, OWNER, NULL), RESULT_OK);
     rig_stop(rig);
     rig_start(rig);
@@ -358,8 +353,7 @@ static void test_a_start_is_published_once_and_answered(void **state)
 {
     Rig *rig = *state;
     announce(rig);
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     g_autoptr(CommandMessage) message = next_command(rig);
     assert_int_equal(message->command, COMMAND_START);
     assert_string_equal(message->run_id.text, run_id.text);
@@ -377,8 +371,7 @@ static void test_statuses_wait_out_a_store_that_is_down(void **state)
 {
     Rig *rig = *state;
     announce(rig);
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     g_autoptr(CommandMessage) message = next_command(rig);
     store_fault_set(rig->store, STORE_WRITE, FAULT_BEFORE_EFFECT, 1, 3);
     report_flow(rig, message, RUN_RUNNING);
@@ -429,8 +422,7 @@ static void test_left_over_runs_go_to_the_next_engine_with_their_pause(void **st
 {
     Rig *rig = *state;
     announce(rig);
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     CommandMessage *message = next_command(rig);
     report_flow(rig, message, RUN_RUNNING);
     command_message_free(message);
@@ -458,8 +450,7 @@ static void test_what_nobody_answers_is_said_again_also_after_a_hand_over(void *
     rig->options.command_resend_ms = 200;
     rig_start(rig);
     announce(rig);
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     CommandMessage *message = next_command(rig);
     report_flow(rig, message, RUN_RUNNING);
     command_message_free(message);
@@ -483,8 +474,7 @@ static void test_an_announcement_that_comes_again_hands_nothing_over(void **stat
 {
     Rig *rig = *state;
     announce(rig);
-    Id flow_id = create_flow(rig, 1), run_id;
-    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    Id run_id = started_run(rig);
     g_autoptr(CommandMessage) message = next_command(rig);
     report_flow(rig, message, RUN_RUNNING);
     wait_for(rig, &run_id, "\"status\":\"RUNNING\"");
