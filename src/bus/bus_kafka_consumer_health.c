@@ -30,14 +30,14 @@ void kafka_consumer_forget_forbidden(KafkaConsumer *consumer)
 /* ---- lag ---- */
 
 /* The library knows how far a partition goes from what it fetches, which is nothing while enough waits. */
-static void ask_ends(KafkaConsumer *consumer)
+void kafka_consumer_ask_ends(KafkaConsumer *consumer, int timeout_ms)
 {
     GArray *partitions = consumer->partitions;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)partitions->len);
     for (guint i = 0; i < partitions->len; i++)
         if (g_array_index(partitions, Partition, i).is_owned)
             rd_kafka_topic_partition_list_add(list, consumer->topic_name, g_array_index(partitions, Partition, i).id);
-    bool is_told = list->cnt > 0 && kafka_client_ask_ends(consumer->bus, consumer->client, list, ASK_LIMIT_MS);
+    bool is_told = list->cnt > 0 && kafka_client_ask_ends(consumer->bus, consumer->client, list, timeout_ms);
     for (guint i = 0; i < partitions->len && is_told; i++) {
         Partition *partition = &g_array_index(partitions, Partition, i);
         const rd_kafka_topic_partition_t *told =
@@ -48,14 +48,8 @@ static void ask_ends(KafkaConsumer *consumer)
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-void kafka_consumer_update_lag(KafkaConsumer *consumer, bool is_holding)
+int64_t kafka_consumer_known_lag(const KafkaConsumer *consumer)
 {
-    int64_t now = clock_monotonic_ms(consumer->bus->clock);
-    if (now < consumer->lag_at)
-        return;
-    consumer->lag_at = now + LAG_MS;
-    if (is_holding)
-        ask_ends(consumer);
     int64_t lag = 0;
     for (guint i = 0; i < consumer->partitions->len; i++) {
         const Partition *partition = &g_array_index(consumer->partitions, Partition, i);
@@ -64,14 +58,23 @@ void kafka_consumer_update_lag(KafkaConsumer *consumer, bool is_holding)
             continue;
         if (rd_kafka_get_watermark_offsets(consumer->client, consumer->topic_name, partition->id, &low, &high) !=
                 RD_KAFKA_RESP_ERR_NO_ERROR ||
-            high < 0) {
-            lag = -1;
-            break;
-        }
+            high < 0)
+            return -1;
         int64_t position = partition->polled != POSITION_NONE ? partition->polled : MAX(low, 0);
         lag += MAX(0, MAX(high, partition->end) - position);
     }
-    __atomic_store_n(&consumer->lag, lag, __ATOMIC_RELAXED);
+    return lag;
+}
+
+void kafka_consumer_update_lag(KafkaConsumer *consumer, bool is_holding)
+{
+    int64_t now = clock_monotonic_ms(consumer->bus->clock);
+    if (now < consumer->lag_at)
+        return;
+    consumer->lag_at = now + LAG_MS;
+    if (is_holding)
+        kafka_consumer_ask_ends(consumer, ASK_LIMIT_MS);
+    __atomic_store_n(&consumer->lag, kafka_consumer_known_lag(consumer), __ATOMIC_RELAXED);
     if (!consumer->had_lag && has_lag(consumer)) /* an empty topic says in no other way that it may be read now */
         kafka_consumer_forget_forbidden(consumer);
 }
