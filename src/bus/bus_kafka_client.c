@@ -116,9 +116,10 @@ bool kafka_client_was_let_in(KafkaBus *bus, rd_kafka_t *client)
 /* ---- the end ---- */
 
 typedef struct {
-    rd_kafka_t *client;
-    Bell bell;    /* rung when it is gone */
-    bool is_gone; /* atomic */
+    void (*work)(void *arg);
+    void *arg;
+    Bell bell;    /* rung when it is done */
+    bool is_done; /* atomic */
     int n_users;  /* atomic: the thread, and who waits for it */
 } Ending;
 
@@ -133,16 +134,16 @@ static void ending_unref(Ending *ending)
 static void end_main(void *arg)
 {
     Ending *ending = arg;
-    rd_kafka_destroy_flags(ending->client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    __atomic_store_n(&ending->is_gone, true, __ATOMIC_RELEASE);
+    ending->work(ending->arg);
+    __atomic_store_n(&ending->is_done, true, __ATOMIC_RELEASE);
     bell_ring(&ending->bell);
     ending_unref(ending);
 }
 
-bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms)
+bool kafka_end_in_time(void (*work)(void *arg), void *arg, int64_t timeout_ms)
 {
     Ending *ending = g_new0(Ending, 1);
-    *ending = (Ending){.client = client, .n_users = 2};
+    *ending = (Ending){.work = work, .arg = arg, .n_users = 2};
     bell_init(&ending->bell);
     Thread *thread = thread_start("kafka-end", ROLE_BUS, end_main, ending, NULL);
     if (thread == NULL) {
@@ -151,9 +152,19 @@ bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms)
         return false;
     }
     bell_wait(&ending->bell, timeout_ms);
-    bool is_gone = __atomic_load_n(&ending->is_gone, __ATOMIC_ACQUIRE);
-    if (is_gone)
+    bool is_done = __atomic_load_n(&ending->is_done, __ATOMIC_ACQUIRE);
+    if (is_done)
         thread_join(thread);
     ending_unref(ending);
-    return is_gone;
+    return is_done;
+}
+
+static void destroy(void *client)
+{
+    rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms)
+{
+    return kafka_end_in_time(destroy, client, timeout_ms);
 }

@@ -11,7 +11,6 @@
 #define COMMIT_LIMIT_MS 1000 /* for the last commit of a partition that is given back */
 #define CHECK_LIMIT_MS 1000  /* for the broker's word on what is committed */
 #define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
-
 /* Fetching goes on, told by us, when fewer than this many messages wait: a few batches of whoever polls. */
 #define FETCH_LOW_MESSAGES 8192
 #define FETCH_TOLD_MS 20    /* between two such words: an answer that is under way needs none */
@@ -319,20 +318,6 @@ static void serve_group(KafkaConsumer *consumer)
     }
 }
 
-/* Librdkafka before 2.2 looks only once a second whether there is room again in a queue that was full, unless its
- * connection has something to do. So while the broker has more and little is left here, it is asked for the ends of the
- * partitions: the answer matters little, the thread of each leader's connection wakes up for it. */
-static void keep_fetching(KafkaConsumer *consumer)
-{
-    int64_t now = clock_monotonic_ms(consumer->bus->clock);
-    size_t n_waiting = rd_kafka_queue_length(consumer->messages);
-    if (now < consumer->fetch_at || n_waiting >= FETCH_LOW_MESSAGES ||
-        kafka_consumer_known_lag(consumer) <= (int64_t)n_waiting)
-        return;
-    consumer->fetch_at = now + FETCH_TOLD_MS;
-    kafka_consumer_ask_ends(consumer, FETCH_LIMIT_MS);
-}
-
 /* Takes ownership. The messages of a partition that left while the library gathered them are dropped: another consumer
  * gets them. */
 static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *message)
@@ -382,6 +367,22 @@ static size_t take(KafkaConsumer *consumer, BusMessage **ret_messages, size_t ma
         n = rd_kafka_consume_batch_queue(consumer->messages, 0, messages, n_wanted);
     }
     return n_accepted;
+}
+
+/* Librdkafka before 2.2 looks only once a second whether there is room again in a queue that was full, unless its
+ * connection has something to do. So while the broker has more and little is left here, it is asked for the ends of the
+ * partitions: the answer does not matter, the thread of each leader's connection wakes up for it. */
+static void keep_fetching(KafkaConsumer *consumer)
+{
+    int64_t now = clock_monotonic_ms(consumer->bus->clock);
+    size_t n_waiting = rd_kafka_queue_length(consumer->messages);
+    if (now < consumer->fetch_at || n_waiting >= FETCH_LOW_MESSAGES ||
+        kafka_consumer_known_lag(consumer) <= (int64_t)n_waiting)
+        return;
+    rd_kafka_topic_partition_list_t *owned = list_partitions(consumer, is_owned);
+    bool is_told = kafka_client_ask_ends(consumer->bus, consumer->client, owned, FETCH_LIMIT_MS);
+    consumer->fetch_at = now + (is_told ? FETCH_TOLD_MS : FETCH_LIMIT_MS);
+    rd_kafka_topic_partition_list_destroy(owned);
 }
 
 static void see_to_what_is_due(KafkaConsumer *consumer)
@@ -480,7 +481,6 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->topic = topic;
     consumer->topic_name = bus->settings.topics[topic];
     consumer->group_name = bus->settings.groups[group];
-    bell_init(&consumer->left);
     consumer->commit_pause_ms = topic == TOPIC_COMMANDS ? COMMAND_COMMIT_MS : STATUS_COMMIT_MS;
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
@@ -488,7 +488,6 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     if (!open_client(consumer, error)) {
         g_array_unref(consumer->partitions);
         g_array_unref(consumer->unapproved);
-        bell_done(&consumer->left);
         g_free(consumer);
         return NULL;
     }
@@ -504,17 +503,7 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     return consumer;
 }
 
-/* What is given back is committed in the rebalance callback, which is served here: on a thread of its own, since what the
- * callback must ask for can wait for ever. Librdkafka 2.0 purges such a request when the group ends in that moment. */
-static void leave_main(void *arg)
-{
-    KafkaConsumer *consumer = arg;
-    while (!rd_kafka_consumer_closed(consumer->client))
-        rd_kafka_queue_poll_callback(consumer->events, POLL_SLICE_MS);
-    __atomic_store_n(&consumer->has_left, true, __ATOMIC_RELEASE);
-    bell_ring(&consumer->left);
-}
-
+/* What is given back is committed in the rebalance callback, which is served by the waiting for it. */
 void kafka_consumer_leave(KafkaConsumer *consumer)
 {
     if (consumer == NULL)
@@ -523,16 +512,15 @@ void kafka_consumer_leave(KafkaConsumer *consumer)
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer->client, consumer->events);
     if (error != NULL)
         rd_kafka_error_destroy(error); /* the broker will notice by the session's time-out */
-    consumer->leaver = thread_start("kafka-leave", ROLE_BUS, leave_main, consumer, NULL);
 }
 
 bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms)
 {
     if (consumer == NULL)
         return true;
-    if (!__atomic_load_n(&consumer->has_left, __ATOMIC_ACQUIRE))
-        bell_wait(&consumer->left, timeout_ms);
-    return __atomic_load_n(&consumer->has_left, __ATOMIC_ACQUIRE);
+    if (!rd_kafka_consumer_closed(consumer->client))
+        rd_kafka_queue_poll_callback(consumer->events, (int)timeout_ms);
+    return rd_kafka_consumer_closed(consumer->client);
 }
 
 bool kafka_consumer_close(KafkaConsumer *consumer)
@@ -542,8 +530,6 @@ bool kafka_consumer_close(KafkaConsumer *consumer)
     if (!kafka_consumer_has_left(consumer, 0) ||
         (!consumer->was_assigned && kafka_client_was_let_in(consumer->bus, consumer->client)))
         return false;
-    thread_join(consumer->leaver);
-    bell_done(&consumer->left);
     rd_kafka_queue_destroy(consumer->messages);
     rd_kafka_queue_destroy(consumer->events);
     if (!kafka_client_end(consumer->client, END_LIMIT_MS))

@@ -30,14 +30,14 @@ void kafka_consumer_forget_forbidden(KafkaConsumer *consumer)
 /* ---- lag ---- */
 
 /* The library knows how far a partition goes from what it fetches, which is nothing while enough waits. */
-void kafka_consumer_ask_ends(KafkaConsumer *consumer, int timeout_ms)
+static void ask_ends(KafkaConsumer *consumer)
 {
     GArray *partitions = consumer->partitions;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)partitions->len);
     for (guint i = 0; i < partitions->len; i++)
         if (g_array_index(partitions, Partition, i).is_owned)
             rd_kafka_topic_partition_list_add(list, consumer->topic_name, g_array_index(partitions, Partition, i).id);
-    bool is_told = list->cnt > 0 && kafka_client_ask_ends(consumer->bus, consumer->client, list, timeout_ms);
+    bool is_told = list->cnt > 0 && kafka_client_ask_ends(consumer->bus, consumer->client, list, ASK_LIMIT_MS);
     for (guint i = 0; i < partitions->len && is_told; i++) {
         Partition *partition = &g_array_index(partitions, Partition, i);
         const rd_kafka_topic_partition_t *told =
@@ -73,7 +73,7 @@ void kafka_consumer_update_lag(KafkaConsumer *consumer, bool is_holding)
         return;
     consumer->lag_at = now + LAG_MS;
     if (is_holding)
-        kafka_consumer_ask_ends(consumer, ASK_LIMIT_MS);
+        ask_ends(consumer);
     __atomic_store_n(&consumer->lag, kafka_consumer_known_lag(consumer), __ATOMIC_RELAXED);
     if (!consumer->had_lag && has_lag(consumer)) /* an empty topic says in no other way that it may be read now */
         kafka_consumer_forget_forbidden(consumer);

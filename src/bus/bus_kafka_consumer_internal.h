@@ -41,9 +41,6 @@ struct KafkaConsumer {
     guint found_last;           /* index of the partition asked for last: messages come in runs */
     int64_t commit_pause_ms;
     int64_t commit_at, check_at, lag_at, fetch_at; /* monotonic ms */
-    Thread *leaver;                                /* while it leaves its group */
-    Bell left;                                     /* rung when it has */
-    bool has_left;                                 /* atomic */
     int32_t n_owned;                               /* atomic */
     int64_t lag;                                   /* atomic */
 };
@@ -54,9 +51,7 @@ struct KafkaConsumer {
 void kafka_consumer_note_forbidden(KafkaConsumer *consumer, rd_kafka_resp_err_t error);
 /* Something came, or was given to this member, or the broker has answered what it refused before. */
 void kafka_consumer_forget_forbidden(KafkaConsumer *consumer);
-/* Asks the broker where the partitions end, for at most timeout_ms; nothing without a broker. */
-void kafka_consumer_ask_ends(KafkaConsumer *consumer, int timeout_ms);
-/* By what the last answers said; -1: not known. */
+/* Messages that the broker has and were not polled, by what it said last; -1: not known. */
 int64_t kafka_consumer_known_lag(const KafkaConsumer *consumer);
 /* Once a second at most. is_holding: nothing is polled now. */
 void kafka_consumer_update_lag(KafkaConsumer *consumer, bool is_holding);

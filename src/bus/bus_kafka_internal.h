@@ -50,6 +50,9 @@ void kafka_settings_done(KafkaSettings *settings);
 rd_kafka_conf_t *kafka_conf_new(KafkaBus *bus, const KafkaProperty *properties, void *client);
 /* Takes conf. INVALID when the library refuses the user's options as a whole. */
 MUST_CHECK rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_kafka_conf_t *conf, GError **error);
+/* Does what the library may never come back from, on a thread of its own. False: it did not within timeout_ms; what it touches
+ * must stay until the process ends. */
+MUST_CHECK bool kafka_end_in_time(void (*work)(void *arg), void *arg, int64_t timeout_ms);
 /* Takes the client; every topic and queue of it was destroyed before. False: it was not gone within timeout_ms, since the
  * library can wait for itself for ever (2.0 does for a consumer of a topic that was deleted): its threads stay until the
  * process ends, and what its callbacks touch must stay as well. */
@@ -218,6 +221,7 @@ struct KafkaBus {
     int64_t runs_move_at;         /* of the engine's pump, monotonic ms */
     bool has_updates;
     bool is_shut_down;      /* atomic */
+    bool is_left_alone;     /* atomic: nobody waits any more for the members to leave */
     int64_t n_dead_letters; /* atomic */
 };
 
