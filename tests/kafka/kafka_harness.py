@@ -63,6 +63,15 @@ class Broker(RealServer):
         admin = self.admin()
         return admin.describe_configs([resource])[resource].result(30)[key].value
 
+    def committed(self, group="flowops-execution-service", topic=STATUSES):
+        """A group's positions by partition."""
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
+        try:
+            partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
+            return {p.partition: p.offset for p in consumer.committed(partitions, timeout=10)}
+        finally:
+            consumer.close()
+
     def is_caught_up(self, group="flowops-execution-service", topic=STATUSES):
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
         try:
