@@ -17,6 +17,7 @@
 #include "domain/event.h"
 
 #define BUS_MAX_MESSAGE_BYTES (1024 * 1024) /* of a value that is sent; what comes may be larger */
+#define BUS_REASON_SIZE 400                 /* of a text for a person; what a TLS library has to say is long */
 
 typedef struct Bus Bus;
 
@@ -96,7 +97,8 @@ MUST_CHECK bool bus_poll_commands(Bus *bus, BusMessage **ret_messages, size_t ma
                                   GError **error);
 
 /* The command partitions that became this engine's, or ceased to be, since the last call; after each poll. What the poll
- * returned of a lost partition may be dropped. One that was lost and came back is in both: lost first. */
+ * returned of a lost partition may be dropped. One that was lost and came back is in both: lost first. So is each when the number of
+ * partitions has changed, since the commands of many runs go to other ones then. */
 typedef struct {
     GArray *lost, *gained; /* of int32_t */
 } BusPartitions;
@@ -145,10 +147,10 @@ MUST_CHECK bool bus_poll_updates(Bus *bus, BusUpdate *ret_updates, size_t max, i
 /* ---- health ---- */
 
 typedef struct {
-    bool is_up;               /* as far as is known now */
-    char reason[160];         /* why not, for a person; no secret */
-    size_t n_commands_queued; /* published, not yet taken (local) or not yet acknowledged (Kafka) */
-    size_t n_statuses_queued; /* the same; Kafka: fetched and not yet polled are not counted */
+    bool is_up;                   /* as far as is known now */
+    char reason[BUS_REASON_SIZE]; /* why not, for a person; no secret */
+    size_t n_commands_queued;     /* published, not yet taken (local) or not yet acknowledged (Kafka) */
+    size_t n_statuses_queued;     /* the same; Kafka: fetched and not yet polled are not counted */
     int64_t n_dead_letters;
     int64_t status_lag; /* messages on execution.status beyond this replica's position; -1: not known */
     int32_t

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+/* Everybody looks at the number of partitions every 5 s, and has seen a new one after this. */
+#define SEEN_BY_ALL_MS 10000
 #define LETTERS_LIMIT_MS 3000 /* a commit waits this long for dead letters */
 #define LEAVE_LIMIT_MS 2000   /* of the 5 s that bus_close() has */
 
@@ -45,11 +47,27 @@ static bool kafka_poll_commands(Bus *bus, BusMessage **ret_messages, size_t max,
     return kafka_consumer_poll(kafka->command_consumer, ret_messages, max, timeout_ms, ret_n, error);
 }
 
+/* With another number of partitions most runs' commands go to other ones than before, whose engines do not know the runs. True
+ * once, when this is known to all who publish: then whoever announces a partition is handed what belongs to it now. */
+static bool have_runs_moved(KafkaBus *kafka)
+{
+    int64_t now = clock_monotonic_ms(kafka->clock);
+    int32_t n = kafka_watch_n_partitions(kafka->watch, TOPIC_COMMANDS);
+    if (n > 0 && n != kafka->n_command_partitions) {
+        kafka->runs_move_at = kafka->n_command_partitions > 0 ? now + SEEN_BY_ALL_MS : INT64_MAX;
+        kafka->n_command_partitions = n;
+    }
+    if (kafka->n_command_partitions == 0 || now < kafka->runs_move_at)
+        return false;
+    kafka->runs_move_at = INT64_MAX;
+    return true;
+}
+
 static void kafka_take_partitions(Bus *bus, BusPartitions *partitions)
 {
     KafkaBus *kafka = (KafkaBus *)bus;
     g_assert(kafka->command_consumer != NULL);
-    kafka_consumer_take_partitions(kafka->command_consumer, partitions);
+    kafka_consumer_take_partitions(kafka->command_consumer, have_runs_moved(kafka), partitions);
 }
 
 /* ---- statuses ---- */
@@ -184,17 +202,17 @@ static void kafka_shutdown(Bus *bus)
         kafka_listener_wake(kafka->listener);
 }
 
-/* Both at once, as long as that may take: one may be stuck with a commit or a farewell that no broker answers. */
-static void leave_groups(KafkaBus *kafka)
+/* Both at once, as long as that may take: one may be stuck with a commit or a farewell that no broker answers. The library may
+ * keep the thread for ever: 2.0 does not answer an assignment that was under way when the group was left. */
+static void leave_groups(void *arg)
 {
     enum { SLICE_MS = 20 };
-    int64_t deadline = clock_monotonic_ms(kafka->clock) + LEAVE_LIMIT_MS;
+    KafkaBus *kafka = arg;
     kafka_consumer_leave(kafka->status_consumer);
     kafka_consumer_leave(kafka->command_consumer);
-    while (true) {
+    while (!__atomic_load_n(&kafka->is_left_alone, __ATOMIC_ACQUIRE)) {
         bool have_left = kafka_consumer_has_left(kafka->status_consumer, SLICE_MS);
-        have_left = kafka_consumer_has_left(kafka->command_consumer, SLICE_MS) && have_left;
-        if (have_left || clock_monotonic_ms(kafka->clock) >= deadline)
+        if (kafka_consumer_has_left(kafka->command_consumer, SLICE_MS) && have_left)
             return;
     }
 }
@@ -209,13 +227,14 @@ static void kafka_close(Bus *bus)
     kafka_producer_stop(kafka->service_producer);
     kafka_producer_stop(kafka->engine_producer);
     kafka_watch_stop(kafka->watch);
-    leave_groups(kafka);
-    bool is_all_gone = kafka_producer_close(kafka->service_producer);
+    bool have_left = kafka_end_in_time(leave_groups, kafka, LEAVE_LIMIT_MS);
+    __atomic_store_n(&kafka->is_left_alone, true, __ATOMIC_RELEASE);
+    bool is_all_gone = kafka_producer_close(kafka->service_producer) && have_left;
     is_all_gone = kafka_producer_close(kafka->engine_producer) && is_all_gone;
     kafka_watch_join(kafka->watch); /* it wakes the listener */
     is_all_gone = kafka_listener_close(kafka->listener) && is_all_gone;
-    is_all_gone = kafka_consumer_close(kafka->status_consumer) && is_all_gone;
-    is_all_gone = kafka_consumer_close(kafka->command_consumer) && is_all_gone;
+    is_all_gone = have_left && kafka_consumer_close(kafka->status_consumer) && is_all_gone;
+    is_all_gone = have_left && kafka_consumer_close(kafka->command_consumer) && is_all_gone;
     is_all_gone = kafka_watch_end(kafka->watch) && is_all_gone;
     if (!is_all_gone)
         return;

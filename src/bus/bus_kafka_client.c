@@ -22,13 +22,20 @@ static void set_property(rd_kafka_conf_t *conf, const char *key, const char *val
     g_assert(result == RD_KAFKA_CONF_OK); /* ours are known good, the user's were tried */
 }
 
+/* Without the name of the thread that said it, which the library puts first: "[thrd:...]: ". */
+static const char *skip_thread_name(const char *text)
+{
+    const char *end = g_str_has_prefix(text, "[thrd:") ? strstr(text, "]: ") : NULL;
+    return end != NULL ? end + strlen("]: ") : text;
+}
+
 /* On any of the library's threads. Bad news alone is kept; what it says of settings has been judged by us. */
 static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
     enum { SYSLOG_ERROR = 3 };
     KafkaBus *const *bus = rd_kafka_opaque(client);
     if (level <= SYSLOG_ERROR && strcmp(facility, "CONFWARN") != 0 && bus != NULL && (*bus)->watch != NULL)
-        kafka_watch_note_error((*bus)->watch, text);
+        kafka_watch_note_error((*bus)->watch, skip_thread_name(text));
 }
 
 /* On the thread that polls the client. */
@@ -84,12 +91,35 @@ rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_kafka_conf_
     return client;
 }
 
+bool kafka_client_ask_ends(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
+                           int timeout_ms)
+{
+    char reason[ERROR_TEXT_SIZE];
+    if (!kafka_watch_is_up(bus->watch, reason)) /* the call would take all its time */
+        return false;
+    for (int i = 0; i < partitions->cnt; i++)
+        partitions->elems[i].offset = RD_KAFKA_OFFSET_END;
+    bool is_told = rd_kafka_offsets_for_times(client, partitions, timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR;
+    for (int i = 0; i < partitions->cnt && is_told; i++)
+        is_told = partitions->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR;
+    return is_told;
+}
+
+bool kafka_client_was_let_in(KafkaBus *bus, rd_kafka_t *client)
+{
+    char *member = rd_kafka_memberid(client);
+    bool was_let_in = (member != NULL && member[0] != '\0') || kafka_watch_was_up(bus->watch);
+    rd_kafka_mem_free(client, member);
+    return was_let_in;
+}
+
 /* ---- the end ---- */
 
 typedef struct {
-    rd_kafka_t *client;
-    Bell bell;    /* rung when it is gone */
-    bool is_gone; /* atomic */
+    void (*work)(void *arg);
+    void *arg;
+    Bell bell;    /* rung when it is done */
+    bool is_done; /* atomic */
     int n_users;  /* atomic: the thread, and who waits for it */
 } Ending;
 
@@ -104,16 +134,16 @@ static void ending_unref(Ending *ending)
 static void end_main(void *arg)
 {
     Ending *ending = arg;
-    rd_kafka_destroy_flags(ending->client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    __atomic_store_n(&ending->is_gone, true, __ATOMIC_RELEASE);
+    ending->work(ending->arg);
+    __atomic_store_n(&ending->is_done, true, __ATOMIC_RELEASE);
     bell_ring(&ending->bell);
     ending_unref(ending);
 }
 
-bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms)
+bool kafka_end_in_time(void (*work)(void *arg), void *arg, int64_t timeout_ms)
 {
     Ending *ending = g_new0(Ending, 1);
-    *ending = (Ending){.client = client, .n_users = 2};
+    *ending = (Ending){.work = work, .arg = arg, .n_users = 2};
     bell_init(&ending->bell);
     Thread *thread = thread_start("kafka-end", ROLE_BUS, end_main, ending, NULL);
     if (thread == NULL) {
@@ -122,9 +152,19 @@ bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms)
         return false;
     }
     bell_wait(&ending->bell, timeout_ms);
-    bool is_gone = __atomic_load_n(&ending->is_gone, __ATOMIC_ACQUIRE);
-    if (is_gone)
+    bool is_done = __atomic_load_n(&ending->is_done, __ATOMIC_ACQUIRE);
+    if (is_done)
         thread_join(thread);
     ending_unref(ending);
-    return is_gone;
+    return is_done;
+}
+
+static void destroy(void *client)
+{
+    rd_kafka_destroy_flags(client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms)
+{
+    return kafka_end_in_time(destroy, client, timeout_ms);
 }

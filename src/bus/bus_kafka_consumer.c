@@ -3,7 +3,7 @@
  * nothing, and what was fetched stays where it is, within the bounds below.
  * Positions: polled is what the caller has, approved what it said is dealt with, committed what the group was told.
  * Thread: whoever polls; rebalances are served inside the poll. */
-#include "bus/bus_kafka_internal.h"
+#include "bus/bus_kafka_consumer_internal.h"
 
 #include <string.h>
 
@@ -11,9 +11,11 @@
 #define COMMIT_LIMIT_MS 1000 /* for the last commit of a partition that is given back */
 #define CHECK_LIMIT_MS 1000  /* for the broker's word on what is committed */
 #define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
-#define LAG_MS 1000
-#define END_LIMIT_MS 800 /* of the 5 s that bus_close() has */
-#define PARTITION_NONE (-1)
+/* Fetching goes on, told by us, when fewer than this many messages wait: a few batches of whoever polls. */
+#define FETCH_LOW_MESSAGES 8192
+#define FETCH_TOLD_MS 20    /* between two such words: an answer that is under way needs none */
+#define FETCH_LIMIT_MS 1000 /* for the answer to one */
+#define END_LIMIT_MS 800    /* of the 5 s that bus_close() has */
 
 /* A commit is preceded by a question to the broker, so not every batch makes one; what was not committed comes again. */
 #define STATUS_COMMIT_MS 500
@@ -38,42 +40,6 @@ static const KafkaProperty PROPERTIES[] = {
     {"fetch.error.backoff.ms", "100"},
 };
 
-typedef struct {
-    int32_t id;
-    bool is_owned;
-    bool was_owned; /* at the last kafka_consumer_take_partitions() */
-    bool is_lost;   /* since then */
-    int64_t polled; /* offset of the next message */
-    int64_t approved;
-    int64_t asked;     /* commit of it is under way or done */
-    int64_t committed; /* the broker said so */
-} Partition;
-
-/* Of a message that was polled and is not approved. */
-typedef struct {
-    int32_t partition; /* PARTITION_NONE: what it was read of is not this partition any more */
-    int64_t offset;
-} Place;
-
-struct KafkaConsumer {
-    KafkaBus *bus; /* first: see kafka_conf_new() */
-    KafkaTopic topic;
-    const char *topic_name;
-    rd_kafka_t *client;
-    rd_kafka_queue_t *events;   /* the group's */
-    rd_kafka_queue_t *messages; /* what partitions deliver */
-    GArray *partitions;         /* of Partition; grows to the topic's number of partitions */
-    GArray *unapproved;         /* of Place, as they were polled; as many as the caller keeps */
-    bool is_topic_gone;         /* said the broker, and nothing came since */
-    bool was_assigned;          /* something, ever */
-    bool has_problem;           /* the watch was told that the topic cannot be read */
-    guint found_last;           /* index of the partition asked for last: messages come in runs */
-    int64_t commit_pause_ms;
-    int64_t commit_at, check_at, lag_at; /* monotonic ms */
-    int32_t n_owned;                     /* atomic */
-    int64_t lag;                         /* atomic */
-};
-
 /* ---- partitions ---- */
 
 static Partition *find_partition(KafkaConsumer *consumer, int32_t id)
@@ -93,7 +59,7 @@ static Partition *find_partition(KafkaConsumer *consumer, int32_t id)
 
 static void forget_positions(KafkaConsumer *consumer, Partition *partition)
 {
-    partition->polled = partition->approved = partition->asked = partition->committed = POSITION_NONE;
+    partition->polled = partition->approved = partition->asked = partition->committed = partition->end = POSITION_NONE;
     for (guint i = 0; i < consumer->unapproved->len; i++) {
         Place *place = &g_array_index(consumer->unapproved, Place, i);
         if (place->partition == partition->id)
@@ -285,6 +251,8 @@ static void gain(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *list)
     }
     consumer->was_assigned = true;
     consumer->is_topic_gone = false;
+    if (list->cnt > 0)
+        kafka_consumer_forget_forbidden(consumer);
     consumer->check_at = 0;
 }
 
@@ -331,8 +299,7 @@ static void on_consumer_error(KafkaConsumer *consumer, const rd_kafka_message_t 
         break;
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-        consumer->has_problem = true;
-        kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, rd_kafka_err2str(message->err));
+        kafka_consumer_note_forbidden(consumer, message->err);
         break;
     default: /* the library goes on by itself */
         kafka_watch_note_error(consumer->bus->watch, rd_kafka_message_errstr(message));
@@ -351,30 +318,6 @@ static void serve_group(KafkaConsumer *consumer)
     }
 }
 
-static void update_lag(KafkaConsumer *consumer)
-{
-    int64_t now = clock_monotonic_ms(consumer->bus->clock);
-    if (now < consumer->lag_at)
-        return;
-    consumer->lag_at = now + LAG_MS;
-    int64_t lag = 0;
-    for (guint i = 0; i < consumer->partitions->len; i++) {
-        const Partition *partition = &g_array_index(consumer->partitions, Partition, i);
-        int64_t low, high;
-        if (!partition->is_owned)
-            continue;
-        if (rd_kafka_get_watermark_offsets(consumer->client, consumer->topic_name, partition->id, &low, &high) !=
-                RD_KAFKA_RESP_ERR_NO_ERROR ||
-            high < 0) {
-            lag = -1;
-            break;
-        }
-        int64_t position = partition->polled != POSITION_NONE ? partition->polled : MAX(low, 0);
-        lag += MAX(0, high - position);
-    }
-    __atomic_store_n(&consumer->lag, lag, __ATOMIC_RELAXED);
-}
-
 /* Takes ownership. The messages of a partition that left while the library gathered them are dropped: another consumer
  * gets them. */
 static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *message)
@@ -390,9 +333,7 @@ static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *m
         return NULL;
     }
     consumer->is_topic_gone = false;
-    if (consumer->has_problem)
-        kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, NULL);
-    consumer->has_problem = false;
+    kafka_consumer_forget_forbidden(consumer);
     partition->polled = message->offset + 1;
     Place place = {.partition = message->partition, .offset = message->offset};
     g_array_append_val(consumer->unapproved, place);
@@ -428,11 +369,28 @@ static size_t take(KafkaConsumer *consumer, BusMessage **ret_messages, size_t ma
     return n_accepted;
 }
 
+/* Librdkafka before 2.2 looks only once a second whether there is room again in a queue that was full, unless its
+ * connection has something to do. So while the broker has more and little is left here, it is asked for the ends of the
+ * partitions: the answer does not matter, the thread of each leader's connection wakes up for it. */
+static void keep_fetching(KafkaConsumer *consumer)
+{
+    int64_t now = clock_monotonic_ms(consumer->bus->clock);
+    size_t n_waiting = rd_kafka_queue_length(consumer->messages);
+    if (now < consumer->fetch_at || n_waiting >= FETCH_LOW_MESSAGES ||
+        kafka_consumer_known_lag(consumer) <= (int64_t)n_waiting)
+        return;
+    rd_kafka_topic_partition_list_t *owned = list_partitions(consumer, is_owned);
+    bool is_told = kafka_client_ask_ends(consumer->bus, consumer->client, owned, FETCH_LIMIT_MS);
+    consumer->fetch_at = now + (is_told ? FETCH_TOLD_MS : FETCH_LIMIT_MS);
+    rd_kafka_topic_partition_list_destroy(owned);
+}
+
 static void see_to_what_is_due(KafkaConsumer *consumer)
 {
     serve_group(consumer);
     commit_when_due(consumer);
-    update_lag(consumer);
+    kafka_consumer_update_lag(consumer, false);
+    keep_fetching(consumer);
 }
 
 bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms,
@@ -460,7 +418,7 @@ bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, siz
 void kafka_consumer_hold(KafkaConsumer *consumer)
 {
     serve_group(consumer);
-    update_lag(consumer);
+    kafka_consumer_update_lag(consumer, true);
 }
 
 void kafka_consumer_approve(KafkaConsumer *consumer, size_t n_later)
@@ -476,10 +434,11 @@ void kafka_consumer_approve(KafkaConsumer *consumer, size_t n_later)
     commit_when_due(consumer);
 }
 
-void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *partitions)
+void kafka_consumer_take_partitions(KafkaConsumer *consumer, bool all_anew, BusPartitions *partitions)
 {
     for (guint i = 0; i < consumer->partitions->len; i++) {
         Partition *partition = &g_array_index(consumer->partitions, Partition, i);
+        partition->is_lost |= all_anew;
         if (partition->was_owned && partition->is_lost)
             g_array_append_val(partitions->lost, partition->id);
         if (partition->is_owned && (!partition->was_owned || partition->is_lost))
@@ -494,16 +453,6 @@ void kafka_consumer_wake(KafkaConsumer *consumer)
     rd_kafka_queue_yield(consumer->messages);
 }
 
-int32_t kafka_consumer_n_partitions(const KafkaConsumer *consumer)
-{
-    return __atomic_load_n(&consumer->n_owned, __ATOMIC_RELAXED);
-}
-
-int64_t kafka_consumer_lag(const KafkaConsumer *consumer)
-{
-    return __atomic_load_n(&consumer->lag, __ATOMIC_RELAXED);
-}
-
 /* ---- life ---- */
 
 /* On a thread of the library: something of the group's waits. */
@@ -512,11 +461,11 @@ static void on_event_waits(rd_kafka_t *client G_GNUC_UNUSED, void *opaque)
     kafka_consumer_wake(opaque);
 }
 
-static bool open_client(KafkaConsumer *consumer, KafkaGroup group, GError **error)
+static bool open_client(KafkaConsumer *consumer, GError **error)
 {
     KafkaProperty properties[G_N_ELEMENTS(PROPERTIES) + 2];
     memcpy(properties, PROPERTIES, sizeof PROPERTIES);
-    properties[G_N_ELEMENTS(PROPERTIES)] = (KafkaProperty){"group.id", consumer->bus->settings.groups[group]};
+    properties[G_N_ELEMENTS(PROPERTIES)] = (KafkaProperty){"group.id", consumer->group_name};
     properties[G_N_ELEMENTS(PROPERTIES) + 1] = (KafkaProperty){NULL, NULL};
     rd_kafka_conf_t *conf = kafka_conf_new(consumer->bus, properties, consumer);
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
@@ -531,11 +480,12 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->bus = bus;
     consumer->topic = topic;
     consumer->topic_name = bus->settings.topics[topic];
+    consumer->group_name = bus->settings.groups[group];
     consumer->commit_pause_ms = topic == TOPIC_COMMANDS ? COMMAND_COMMIT_MS : STATUS_COMMIT_MS;
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
     consumer->unapproved = g_array_new(FALSE, FALSE, sizeof(Place));
-    if (!open_client(consumer, group, error)) {
+    if (!open_client(consumer, error)) {
         g_array_unref(consumer->partitions);
         g_array_unref(consumer->unapproved);
         g_free(consumer);
@@ -573,21 +523,12 @@ bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms)
     return rd_kafka_consumer_closed(consumer->client);
 }
 
-/* Librdkafka 2.0 aborts the process when a consumer is destroyed that was let into its group and had no assignment yet (an
- * assertion on its assignor's state). */
-static bool would_abort(const KafkaConsumer *consumer)
-{
-    char *member = rd_kafka_memberid(consumer->client);
-    bool was_let_in = (member != NULL && member[0] != '\0') || kafka_watch_was_up(consumer->bus->watch);
-    rd_kafka_mem_free(consumer->client, member);
-    return was_let_in && !consumer->was_assigned;
-}
-
 bool kafka_consumer_close(KafkaConsumer *consumer)
 {
     if (consumer == NULL)
         return true;
-    if (!kafka_consumer_has_left(consumer, 0) || would_abort(consumer))
+    if (!kafka_consumer_has_left(consumer, 0) ||
+        (!consumer->was_assigned && kafka_client_was_let_in(consumer->bus, consumer->client)))
         return false;
     rd_kafka_queue_destroy(consumer->messages);
     rd_kafka_queue_destroy(consumer->events);

@@ -11,7 +11,7 @@
 #include "bus/bus_internal.h"
 
 #define POSITION_NONE INT64_C(-1)
-#define ERROR_TEXT_SIZE 160
+#define ERROR_TEXT_SIZE BUS_REASON_SIZE
 
 /* The largest message on execution.status.dlq, as this program makes that topic: a letter is larger than its original. */
 #define DEAD_LETTER_MAX_BYTES (4 * 1024 * 1024)
@@ -50,10 +50,20 @@ void kafka_settings_done(KafkaSettings *settings);
 rd_kafka_conf_t *kafka_conf_new(KafkaBus *bus, const KafkaProperty *properties, void *client);
 /* Takes conf. INVALID when the library refuses the user's options as a whole. */
 MUST_CHECK rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_kafka_conf_t *conf, GError **error);
+/* Does what the library may never come back from, on a thread of its own. False: it did not within timeout_ms; what it touches
+ * must stay until the process ends. */
+MUST_CHECK bool kafka_end_in_time(void (*work)(void *arg), void *arg, int64_t timeout_ms);
 /* Takes the client; every topic and queue of it was destroyed before. False: it was not gone within timeout_ms, since the
  * library can wait for itself for ever (2.0 does for a consumer of a topic that was deleted): its threads stay until the
  * process ends, and what its callbacks touch must stay as well. */
 MUST_CHECK bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms);
+
+/* Librdkafka 2.0 aborts the process when a consumer is destroyed that was let into its group and had no assignment yet (an
+ * assertion on its assignor's state). */
+bool kafka_client_was_let_in(KafkaBus *bus, rd_kafka_t *client);
+/* Sets each partition's offset to where it ends now. False: no broker said so in time. */
+MUST_CHECK bool kafka_client_ask_ends(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
+                                      int timeout_ms);
 
 /* ---- bus_kafka_topics.c ---- */
 
@@ -75,6 +85,8 @@ void kafka_watch_note_error(KafkaWatch *watch, const char *text);
 void kafka_watch_set_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
 /* The consumer's thread. Why it cannot be read; until it can: NULL. */
 void kafka_watch_set_readers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
+/* A producer's thread. Why it cannot be written; until it can: NULL. */
+void kafka_watch_set_writers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
 bool kafka_watch_was_up(KafkaWatch *watch); /* any thread: a broker has ever answered */
 bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE]); /* any thread */
 
@@ -120,8 +132,12 @@ struct KafkaProducer {
     size_t n_updates;                   /* guarded by mu; in flight */
     bool is_shut_down;                  /* guarded by mu: nothing new is taken */
     bool is_closing;                    /* guarded by mu: the thread is to end */
-    bool is_stuck;                      /* of the thread: a client could not be ended */
-    Bell renew_bell;                    /* waited on while there is no client */
+    char forbidden[N_TOPICS][ERROR_TEXT_SIZE]; /* guarded by mu; why a topic may not be written; "": it may */
+    bool is_stuck;                             /* of the thread: a client could not be ended */
+    bool is_refused;                           /* of the thread: the broker lets its clients write nothing */
+    int64_t renewed_at;                        /* of the thread, monotonic ms */
+    int64_t renew_at;                          /* of the thread, monotonic ms: not before, while there is no client */
+    Bell renew_bell;                           /* waited on while there is no client */
 };
 
 MUST_CHECK KafkaProducer *kafka_producer_open(KafkaBus *bus, bool is_service_side, GError **error);
@@ -143,6 +159,7 @@ void kafka_outbox_done(KafkaOutbox *outbox);
 MUST_CHECK bool kafka_outbox_add(KafkaOutbox *outbox, BusMessage *message, int64_t timeout_ms, GError **error);
 /* True when all is with the broker within timeout_ms; TIMEOUT, UNAVAILABLE. */
 MUST_CHECK bool kafka_outbox_wait_empty(KafkaOutbox *outbox, int64_t timeout_ms, GError **error);
+bool kafka_is_forbidden(rd_kafka_resp_err_t result); /* a permission is missing, perhaps not for ever */
 /* On the producer's thread, with its mu held. */
 void kafka_outbox_settle(KafkaOutbox *outbox, KeptMessage *kept, rd_kafka_resp_err_t result);
 void kafka_outbox_resend_when_due(KafkaOutbox *outbox);
@@ -156,7 +173,7 @@ BusMessage *kafka_letter_new(const BusMessage *message, const char *reason);
 void kafka_letter_cut(BusMessage *letter, size_t max_bytes);
 size_t kafka_message_weight(const BusMessage *message);
 
-/* ---- bus_kafka_consumer.c ---- */
+/* ---- bus_kafka_consumer*.c ---- */
 
 MUST_CHECK KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup group, GError **error);
 void kafka_consumer_wake(KafkaConsumer *consumer); /* any thread */
@@ -166,7 +183,8 @@ MUST_CHECK bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_me
 void kafka_consumer_hold(KafkaConsumer *consumer);
 /* What was polled so far, but the n_later messages polled last, is dealt with: its position is committed soon. */
 void kafka_consumer_approve(KafkaConsumer *consumer, size_t n_later);
-void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *partitions);
+/* all_anew: each that stayed counts as lost and gained. */
+void kafka_consumer_take_partitions(KafkaConsumer *consumer, bool all_anew, BusPartitions *partitions);
 /* Nobody may be inside a call any more. NULL is fine. */
 void kafka_consumer_leave(KafkaConsumer *consumer);                        /* begins to leave the group */
 bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms); /* waits for progress */
@@ -199,8 +217,11 @@ struct KafkaBus {
     KafkaConsumer *status_consumer;
     KafkaConsumer *command_consumer;
     KafkaListener *listener;
+    int32_t n_command_partitions; /* of the engine's pump; 0: not known yet */
+    int64_t runs_move_at;         /* of the engine's pump, monotonic ms */
     bool has_updates;
     bool is_shut_down;      /* atomic */
+    bool is_left_alone;     /* atomic: nobody waits any more for the members to leave */
     int64_t n_dead_letters; /* atomic */
 };
 

@@ -88,10 +88,11 @@ static bool is_too_large(rd_kafka_resp_err_t result)
     return result == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || result == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
 }
 
-static bool is_forbidden(rd_kafka_resp_err_t result)
+bool kafka_is_forbidden(rd_kafka_resp_err_t result)
 {
     return result == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
-           result == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+           result == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED ||
+           result == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
 }
 
 /* A letter that nobody may write must not hold up the statuses behind it. */
@@ -129,11 +130,9 @@ void kafka_outbox_settle(KafkaOutbox *outbox, KeptMessage *kept, rd_kafka_resp_e
     KafkaWatch *watch = outbox->producer->bus->watch;
     if (is_too_large(result)) {
         shorten(outbox, kept);
-    } else if (is_forbidden(result) && outbox->topic == TOPIC_DEAD_LETTERS) {
+    } else if (kafka_is_forbidden(result) && outbox->topic == TOPIC_DEAD_LETTERS) {
         give_up_letter(outbox, kept);
         return;
-    } else if (is_forbidden(result)) {
-        kafka_watch_set_problem(watch, outbox->topic, rd_kafka_err2str(result));
     } else {
         kafka_watch_ring(watch); /* the topic may be missing */
     }

@@ -9,6 +9,8 @@
 #include "base/json.h"
 
 #define POLL_MS 1000
+#define RENEW_PAUSE_MS 1000    /* a client that could not be made, or may not write, is not made again at once */
+#define LET_IN_MS 3000         /* a client that is not refused within this may write */
 #define POLL_TO_RESEND_MS 50   /* while something waits to be sent again */
 #define END_LIMIT_MS 1000      /* of the 5 s that bus_close() has */
 #define PURGE_LIMIT_MS 1000    /* for the reports of what was purged: they need no broker */
@@ -90,10 +92,32 @@ static void settle_command(KafkaProducer *producer, CommandDelivery *delivery, r
     }
 }
 
+/* With mu held. Said until something of the topic arrives; other failures tell nothing of it. */
+static void note_permission(KafkaProducer *producer, KafkaTopic topic, rd_kafka_resp_err_t result, const char *why)
+{
+    char *forbidden = producer->forbidden[topic];
+    bool is_forbidden = kafka_is_forbidden(result);
+    if ((result != RD_KAFKA_RESP_ERR_NO_ERROR && !is_forbidden) || (!is_forbidden && forbidden[0] == '\0'))
+        return;
+    g_snprintf(forbidden, ERROR_TEXT_SIZE, "%s%s", is_forbidden ? "may not be written: " : "", is_forbidden ? why : "");
+    kafka_watch_set_writers_problem(producer->bus->watch, topic, is_forbidden ? forbidden : NULL);
+}
+
+/* Dead letters are not among them: one that may not be written is given up, so nothing would ever take that back. */
+static void note_permission_of(KafkaProducer *producer, const DeliveryKind *kind, rd_kafka_resp_err_t result)
+{
+    KafkaTopic topic = kind == NULL                ? TOPIC_UPDATES
+                       : *kind == DELIVERY_COMMAND ? TOPIC_COMMANDS
+                                                   : producer->outbox.topic;
+    if (topic != TOPIC_DEAD_LETTERS)
+        note_permission(producer, topic, result, rd_kafka_err2str(result));
+}
+
 /* With mu held. */
 static void settle(KafkaProducer *producer, const rd_kafka_message_t *message)
 {
     DeliveryKind *kind = message->_private;
+    note_permission_of(producer, kind, message->err);
     if (kind == NULL)
         producer->n_updates--;
     else if (*kind == DELIVERY_COMMAND)
@@ -194,27 +218,60 @@ static void close_client(KafkaProducer *producer)
     settle_leftovers(producer);
 }
 
-/* On the thread. What the library cannot repair begins afresh. */
+static void pause_renewal(KafkaProducer *producer)
+{
+    producer->renew_at = clock_monotonic_ms(producer->bus->clock) + RENEW_PAUSE_MS;
+}
+
+/* On the thread, without a client: a new one, when it is due. */
 static void renew_client(KafkaProducer *producer)
 {
-    close_client(producer);
+    int64_t left = producer->renew_at - clock_monotonic_ms(producer->bus->clock);
+    if (left > 0) {
+        bell_wait(&producer->renew_bell, left);
+        return;
+    }
     g_autoptr(GError) error = NULL;
     rd_kafka_t *client = open_client(producer, &error);
     if (client == NULL) { /* no descriptors, say: tried again */
         kafka_watch_note_error(producer->bus->watch, error->message);
+        pause_renewal(producer);
         return;
     }
+    producer->renewed_at = clock_monotonic_ms(producer->bus->clock);
     MUTEX_SCOPE(&producer->mu);
     use_client(producer, client);
 }
 
-static bool is_broken(const KafkaProducer *producer, rd_kafka_t *client)
+/* On the thread. A client that may write nothing at all is refused when it begins, before there is anything to send. */
+static void note_refused(KafkaProducer *producer, rd_kafka_resp_err_t result, const char *why)
+{
+    producer->is_refused = result != RD_KAFKA_RESP_ERR_NO_ERROR;
+    MUTEX_SCOPE(&producer->mu);
+    note_permission(producer, producer->is_service_side ? TOPIC_COMMANDS : TOPIC_STATUSES, result, why);
+}
+
+static void note_let_in(KafkaProducer *producer)
+{
+    if (producer->is_refused && clock_monotonic_ms(producer->bus->clock) - producer->renewed_at >= LET_IN_MS)
+        note_refused(producer, RD_KAFKA_RESP_ERR_NO_ERROR, "");
+}
+
+/* On the thread. What the library cannot repair begins afresh. */
+static void close_when_broken(KafkaProducer *producer, rd_kafka_t *client)
 {
     char text[ERROR_TEXT_SIZE];
-    if (rd_kafka_fatal_error(client, text, sizeof text) == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return false;
+    rd_kafka_resp_err_t result = rd_kafka_fatal_error(client, text, sizeof text);
+    if (result == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        note_let_in(producer);
+        return;
+    }
     kafka_watch_note_error(producer->bus->watch, text);
-    return true;
+    if (kafka_is_forbidden(result)) {
+        note_refused(producer, result, text);
+        pause_renewal(producer);
+    }
+    close_client(producer);
 }
 
 /* ---- the thread ---- */
@@ -240,7 +297,6 @@ static void producer_main(void *arg)
     bool is_purged = false;
     for (ProducerState state = look(producer); !state.is_closing; state = look(producer)) {
         if (state.client == NULL) {
-            bell_wait(&producer->renew_bell, POLL_MS);
             renew_client(producer);
             continue;
         }
@@ -249,8 +305,8 @@ static void producer_main(void *arg)
             is_purged = true;
         }
         serve(producer, state.reports, state.needs_resend ? POLL_TO_RESEND_MS : POLL_MS);
-        if (!state.is_shut_down && is_broken(producer, state.client))
-            renew_client(producer);
+        if (!state.is_shut_down)
+            close_when_broken(producer, state.client);
     }
     close_client(producer);
 }
@@ -365,6 +421,8 @@ static bool set_publish_error(KafkaProducer *producer, rd_kafka_resp_err_t code,
         return kafka_set_shut_down(error);
     const char *topic = bus->settings.topics[TOPIC_COMMANDS];
     kafka_watch_ring(bus->watch); /* the topic may be missing */
+    MUTEX_SCOPE(&producer->mu);
+    const char *forbidden = producer->forbidden[TOPIC_COMMANDS];
     if (result_of(code) == BUS_REFUSED)
         g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID, "Kafka refuses it for topic %s: %s", topic,
                     rd_kafka_err2str(code));
@@ -372,7 +430,7 @@ static bool set_publish_error(KafkaProducer *producer, rd_kafka_resp_err_t code,
         g_set_error(error, FLOWOPS_ERROR, FLOWOPS_BUSY, "too much waits for Kafka already (topic %s)", topic);
     else
         g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "Kafka did not take it for topic %s: %s", topic,
-                    rd_kafka_err2str(code));
+                    forbidden[0] != '\0' ? forbidden : rd_kafka_err2str(code));
     return false;
 }
 

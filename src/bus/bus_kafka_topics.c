@@ -29,6 +29,7 @@ struct KafkaWatch {
     bool was_up;                                      /* guarded by mu: one ever did */
     char last_error[ERROR_TEXT_SIZE];                 /* guarded by mu */
     char readers_problems[N_TOPICS][ERROR_TEXT_SIZE]; /* guarded by mu; "": none */
+    char writers_problems[N_TOPICS][ERROR_TEXT_SIZE]; /* guarded by mu; "": none */
     char problems[N_TOPICS][ERROR_TEXT_SIZE];         /* guarded by mu; "": none */
 };
 
@@ -84,6 +85,11 @@ void kafka_watch_set_readers_problem(KafkaWatch *watch, KafkaTopic topic, const 
     set_problem(watch, watch->readers_problems[topic], topic, problem);
 }
 
+void kafka_watch_set_writers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem)
+{
+    set_problem(watch, watch->writers_problems[topic], topic, problem);
+}
+
 bool kafka_watch_was_up(KafkaWatch *watch)
 {
     MUTEX_SCOPE(&watch->mu);
@@ -106,8 +112,9 @@ bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE])
         return false;
     }
     for (int i = 0; i < N_TOPICS && ret_reason[0] == '\0'; i++) {
-        const char *problem = watch->problems[i][0] != '\0' ? watch->problems[i] : watch->readers_problems[i];
-        g_strlcpy(ret_reason, problem, ERROR_TEXT_SIZE);
+        const char *const problems[] = {watch->problems[i], watch->readers_problems[i], watch->writers_problems[i]};
+        for (size_t j = 0; j < G_N_ELEMENTS(problems) && ret_reason[0] == '\0'; j++)
+            g_strlcpy(ret_reason, problems[j], ERROR_TEXT_SIZE);
     }
     return ret_reason[0] == '\0';
 }

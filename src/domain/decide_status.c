@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "domain/decide_internal.h"
+#include "domain/flow.h"
 #include "domain/message_member.h"
 
 /* ---- what is kept of a status ---- */
@@ -16,17 +17,25 @@ static char *join_error(const char *error, const char *note)
     return g_strconcat(kept, "; ", note, NULL);
 }
 
+size_t run_outputs_max_bytes(size_t n_steps)
+{
+    size_t others = FLOW_MAX_DEFINITION_BYTES + RUN_INPUTS_MAX_BYTES + START_FRAME_MAX_BYTES +
+                    MIN(n_steps, FLOW_MAX_STEPS) * STEP_PROGRESS_MAX_BYTES;
+    return MIN(RUN_OUTPUTS_MAX_BYTES, START_MAX_BYTES - others);
+}
+
 static void keep_outputs(const Run *run, const StepState *step, const StatusMessage *status, Event *event)
 {
     size_t size = status->outputs_json != NULL ? strlen(status->outputs_json) : 0;
     size_t others = run->outputs_size_bytes - (step->outputs_json != NULL ? strlen(step->outputs_json) : 0);
+    size_t max = run_outputs_max_bytes(run->n_steps);
     char note[160];
     if (size > STEP_OUTPUTS_MAX_BYTES) {
         g_snprintf(note, sizeof note, "outputs dropped: %zu bytes, a step keeps at most %d", size,
                    STEP_OUTPUTS_MAX_BYTES);
-    } else if (others + size > RUN_OUTPUTS_MAX_BYTES) {
-        g_snprintf(note, sizeof note, "outputs dropped: %zu bytes beside the other steps' %zu, a run keeps at most %d",
-                   size, others, RUN_OUTPUTS_MAX_BYTES);
+    } else if (others + size > max) {
+        g_snprintf(note, sizeof note, "outputs dropped: %zu bytes beside the other steps' %zu, a run keeps at most %zu",
+                   size, others, max);
     } else {
         event->outputs_json = g_strdup(status->outputs_json);
         event->error = text_head(status->error, RUN_ERROR_MAX_BYTES);

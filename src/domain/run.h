@@ -9,8 +9,11 @@
 #define STEP_OUTPUTS_MAX_BYTES (64 * 1024)
 #define RUN_OUTPUTS_MAX_BYTES (256 * 1024)
 #define RUN_INPUTS_MAX_BYTES (64 * 1024)
-#define RUN_MAX_ANNOUNCEMENTS 1024 /* that a run remembers; then it forgets the oldest */
-#define RUN_ERROR_MAX_BYTES 4096   /* of an error text that is kept, cut at a character */
+#define START_MAX_BYTES (900 * 1024) /* of a START with progress, which brokers take by default */
+#define STEP_PROGRESS_MAX_BYTES 128  /* of it: how far a step is, without its outputs */
+#define START_FRAME_MAX_BYTES 2048   /* of it: ids, times, who started the run */
+#define RUN_MAX_ANNOUNCEMENTS 1024   /* that a run remembers; then it forgets the oldest */
+#define RUN_ERROR_MAX_BYTES 4096     /* of an error text that is kept, cut at a character */
 
 /* Flow statuses with a position that are taken of one timestamp: bounds what a run remembers to know them again. */
 #define RUN_MAX_TAKEN_AT_ONCE 32
@@ -91,6 +94,10 @@ RunPhase run_phase(const Run *run);
 
 /* Does a flow status answer a command (rules "Commands")? The status must be one that is taken: then it is newer than
  * all before it, a RUNNING newer than the PAUSED. */
+/* What the outputs of all steps may take together: RUN_OUTPUTS_MAX_BYTES, or what a START has left for them beside the largest
+ * definition and inputs and the progress of so many steps. */
+size_t run_outputs_max_bytes(size_t n_steps);
+
 bool command_is_answered_by(CommandKind command, RunStatus status);
 
 /* Folds the next event. False (the run untouched) when it is not the next: seq is not run->seq + 1, a second creation,

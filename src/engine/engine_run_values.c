@@ -112,14 +112,14 @@ char *run_admit_outputs(EngineRun *run, char *outputs_json, char **ret_note)
     if (outputs_json == NULL)
         return NULL;
     size_t size = strlen(outputs_json);
+    size_t max = run_outputs_max_bytes(run->definition->n_steps);
     g_autoptr(JsonValue) value = NULL;
     g_autoptr(GError) error = NULL;
     if (size > STEP_OUTPUTS_MAX_BYTES)
         *ret_note =
             g_strdup_printf("outputs of %zu bytes were not kept: a step's limit is %d", size, STEP_OUTPUTS_MAX_BYTES);
-    else if (run->outputs_size_bytes + size > RUN_OUTPUTS_MAX_BYTES)
-        *ret_note =
-            g_strdup_printf("outputs of %zu bytes were not kept: a run's limit is %d", size, RUN_OUTPUTS_MAX_BYTES);
+    else if (run->outputs_size_bytes + size > max)
+        *ret_note = g_strdup_printf("outputs of %zu bytes were not kept: a run's limit is %zu", size, max);
     else if (!json_parse(outputs_json, size, OUTPUTS_MAX_DEPTH, &value, &error))
         *ret_note = g_strdup_printf("outputs were not kept: %s", error->message);
     else if (json_type(value) != JSON_OBJECT)

@@ -154,10 +154,10 @@ RunView *service_find_run(Service *service, const char *run_id);
 typedef struct {
     bool is_store_up, is_bus_up, is_accepting;
     bool is_store_impaired; /* it works, but lacks something: indexes */
-    bool is_relay_idle;     /* as service_is_relay_idle() */
-    char bus_reason[160];   /* why it is not up */
-    int64_t status_lag;     /* messages not yet taken in; -1: not known */
-    int32_t n_partitions;   /* of statuses, held by this replica */
+    bool is_relay_idle;               /* as service_is_relay_idle() */
+    char bus_reason[BUS_REASON_SIZE]; /* why it is not up */
+    int64_t status_lag;               /* messages not yet taken in; -1: not known */
+    int32_t n_partitions;             /* of statuses, held by this replica */
     size_t n_writes_queued, n_reads_queued;
     int64_t n_open_runs, n_commits, n_appends, n_events_appended;
     int64_t n_statuses_ignored, n_dead_letters;

@@ -1,5 +1,7 @@
 /* The sweeper finishes what would otherwise stay unfinished: it stops the runs of flows deleted by force, closes the steps
- * that an engine left open, and, in a shared store, writes the documents that a replica which died left behind. It deletes what is past its retention. */
+ * that an engine left open, and, in a shared store, writes the documents that a replica which died left behind. It deletes
+ * what is past its retention, and says in the log when the bus is down: a process without commands has no other occasion.
+ */
 #include "service/service_internal.h"
 
 #include <string.h>
@@ -9,8 +11,10 @@
 #include "service/sightings.h"
 
 #define SWEEP_MS 2000
-#define SWEEP_PAGE 64        /* runs of one commit: bounds what their states take together */
-#define ENDING_MAX 100000    /* runs whose age is kept; what is beyond is settled when others are */
+#define SWEEP_PAGE 64     /* runs of one commit: bounds what their states take together */
+#define ENDING_MAX 100000 /* runs whose age is kept; what is beyond is settled when others are */
+/* Trouble this old is worth a line in the log: a start or a change of leaders looks the same for a moment. */
+#define BUS_DOWN_AFTER_MS 5000
 #define OTHERS_LOOK_MS 10000 /* a document that its replica did not write in this time, it will not write any more */
 
 typedef struct {
@@ -19,6 +23,8 @@ typedef struct {
     Sightings *ending; /* runs that ended with open steps */
     int64_t looked_at; /* monotonic ms of the last look at what others did */
     Retention retention;
+    int64_t bus_down_since; /* monotonic ms; 0: it is up */
+    bool is_bus_down_told;
 } Sweeper;
 
 /* One commit for these runs. False: it failed (and is logged), or the service stops. */
@@ -147,6 +153,27 @@ static void probe_store(Service *service)
         service_note_store(service, NULL);
 }
 
+static void look_at_bus(Sweeper *sweeper)
+{
+    Service *service = sweeper->service;
+    int64_t now_ms = clock_monotonic_ms(service->clock);
+    BusHealth health = bus_health(service->bus);
+    if (health.is_up) {
+        if (sweeper->is_bus_down_told)
+            log_event(LOG_INFO, "the bus is back", NULL);
+        sweeper->is_bus_down_told = false;
+        sweeper->bus_down_since = 0;
+        return;
+    }
+    if (sweeper->bus_down_since == 0)
+        sweeper->bus_down_since = now_ms;
+    if (sweeper->is_bus_down_told || now_ms - sweeper->bus_down_since < BUS_DOWN_AFTER_MS ||
+        !atomic_load(&service->is_accepting)) /* it ends with us */
+        return;
+    sweeper->is_bus_down_told = true;
+    log_event(LOG_WARNING, "the bus is down", "reason", health.reason, NULL);
+}
+
 void sweeper_main(void *arg)
 {
     Service *service = arg;
@@ -154,6 +181,7 @@ void sweeper_main(void *arg)
     bell_init(&sweeper.latch);
     while (bell_wait(&service->sweeper_bell, SWEEP_MS)) {
         probe_store(service);
+        look_at_bus(&sweeper);
         /* Looking for them walks all open runs, so only when there may be some. */
         if (atomic_exchange(&service->may_have_runs_to_stop, false) && !sweep(&sweeper, list_runs_to_stop, ITEM_STOP))
             atomic_store(&service->may_have_runs_to_stop, true);

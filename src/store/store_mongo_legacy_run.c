@@ -216,13 +216,14 @@ static Event *add_entry(RunReading *reading, EventType type, int64_t timestamp, 
 static void keep_outputs(RunReading *reading, const LegacyStep *step, Event *event)
 {
     size_t size = step->outputs_json != NULL ? strlen(step->outputs_json) : 0;
+    size_t max = run_outputs_max_bytes(reading->steps->len);
     event->error = text_head(step->error, RUN_ERROR_MAX_BYTES);
-    if (size <= STEP_OUTPUTS_MAX_BYTES && reading->outputs_size_bytes + size <= RUN_OUTPUTS_MAX_BYTES) {
+    if (size <= STEP_OUTPUTS_MAX_BYTES && reading->outputs_size_bytes + size <= max) {
         event->outputs_json = g_strdup(step->outputs_json);
         reading->outputs_size_bytes += size;
     } else if (event->error == NULL) {
-        event->error = g_strdup_printf("outputs dropped: %zu bytes, a step keeps at most %d and a run %d", size,
-                                       STEP_OUTPUTS_MAX_BYTES, RUN_OUTPUTS_MAX_BYTES);
+        event->error = g_strdup_printf("outputs dropped: %zu bytes, a step keeps at most %d and a run %zu", size,
+                                       STEP_OUTPUTS_MAX_BYTES, max);
     }
 }
 

@@ -31,8 +31,8 @@ def make_broker(tmp_path):
     """Brokers that a test may hurt; not started."""
     brokers = []
 
-    def make(name="kafka"):
-        brokers.append(Broker(tmp_path / name))
+    def make(name="kafka", **options):
+        brokers.append(Broker(tmp_path / name, **options))
         return brokers[-1]
 
     yield make

@@ -1,24 +1,32 @@
 """What the tests with a real Kafka stand on: a broker that can be hurt, an engine of its own, topics as lists."""
 
 import json
+import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import time
 import uuid
 from pathlib import Path
 
+import requests
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
 
-from harness import BINARY, RealServer, Server, environment, kill_now, wait_until
+from harness import BINARY, RealServer, Server, environment, free_port, kill_now, wait_until
 
 COMMANDS, STATUSES, LETTERS, UPDATES = "execution.commands", "execution.status", "execution.status.dlq", "execution.updates"
 
 
 class Broker(RealServer):
-    def __init__(self, folder):
-        super().__init__("kafka", folder)
+    """`listeners` are protocols beside the open port, each on a port of its own; `words` are more of the server's own options."""
+
+    def __init__(self, folder, listeners=(), words=()):
+        self.ports = {protocol: free_port() for protocol in listeners}
+        listen = [word for protocol, port in self.ports.items() for word in ("--listen", f"{protocol}={port}")]
+        super().__init__("kafka", folder, [*listen, *words])
 
     def wipe(self):
         """What a broker has whose disk was replaced."""
@@ -28,9 +36,18 @@ class Broker(RealServer):
     def admin(self):
         return AdminClient({"bootstrap.servers": self.address})
 
+    def allow(self, user, operations):
+        """Access control entries, as (type of resource, its name or the beginning of it and "*", operation)."""
+        create_acls(self.port, user, operations)
+
     def make_topic(self, name, partitions=3, **config):
         admin = self.admin()  # lives until the answer is there
         admin.create_topics([NewTopic(name, partitions, 1, config={k: str(v) for k, v in config.items()})])[name].result(30)
+
+    def add_partitions(self, name, n):
+        """Until there are n."""
+        admin = self.admin()
+        admin.create_partitions([NewPartitions(name, n)])[name].result(30)
 
     def delete_topic(self, name):
         admin = self.admin()
@@ -40,6 +57,11 @@ class Broker(RealServer):
         resource = ConfigResource("topic", name, {key.replace("_", "."): str(value) for key, value in config.items()})
         admin = self.admin()
         admin.alter_configs([resource])[resource].result(30)
+
+    def topic_config(self, name, key):
+        resource = ConfigResource("topic", name)
+        admin = self.admin()
+        return admin.describe_configs([resource])[resource].result(30)[key].value
 
     def is_caught_up(self, group="flowops-execution-service", topic=STATUSES):
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
@@ -109,11 +131,36 @@ class Broker(RealServer):
         return [value for value in values if run_id is None or value["runId"] == run_id]
 
 
+RESOURCES = {"topic": 2, "group": 3, "cluster": 4}
+OPERATIONS = {"READ": 3, "WRITE": 4, "CREATE": 5, "DESCRIBE": 8}
+
+
+def create_acls(port, user, operations):
+    """Kafka's CreateAcls request, version 1, which the Python client of Debian 12 does not have."""
+    create_acls_key, literal, prefixed, allow = 30, 3, 4, 3
+
+    def text(value):
+        return struct.pack(">h", len(value)) + value.encode()
+
+    body = struct.pack(">hhi", create_acls_key, 1, 1) + text("tests") + struct.pack(">i", len(operations))
+    for resource, name, operation in operations:
+        body += struct.pack(">b", RESOURCES[resource]) + text(name.rstrip("*")) + struct.pack(">b", prefixed if "*" in name else literal)
+        body += text(f"User:{user}") + text("*") + struct.pack(">bb", OPERATIONS[operation], allow)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as peer, peer.makefile("rb") as answers:
+        peer.sendall(struct.pack(">i", len(body)) + body)
+        answer = answers.read(struct.unpack(">i", answers.read(4))[0])
+    results = answer[12:]  # after the correlation id, the throttle time and their number
+    while results:
+        code, size = struct.unpack(">hh", results[:4])
+        assert code == 0, (code, results[4:4 + max(size, 0)])
+        results = results[4 + max(size, 0):]
+
+
 class KafkaServer(Server):
     """A service whose bus is a broker."""
 
     def __init__(self, data_dir, broker, **settings):
-        super().__init__(data_dir, KAFKA_BROKER=broker.address, **settings)
+        super().__init__(data_dir, **{"KAFKA_BROKER": broker.address, **settings})
         self.broker = broker
 
     def start_waiting(self, timeout=20.0):
@@ -123,9 +170,10 @@ class KafkaServer(Server):
             wait_until(lambda: self.metric("status_partitions") > 0, timeout, "the service's partitions")
         return self
 
+    def readiness(self):
+        return requests.get(f"{self.url}/readyz", timeout=5).json()["data"]
+
     def metric(self, name):
-        import re
-        import requests
         text = requests.get(f"{self.url}/metrics", timeout=10).text
         return float(re.search(rf"^flowops_{name} (\S+)$", text, re.M).group(1))
 
@@ -141,13 +189,21 @@ class Engine:
         self.log_path, self.broker, self.settings = Path(log_path), broker, settings
         self.process = None
 
-    def start(self, timeout=30):
-        start = self.log_path.stat().st_size if self.log_path.exists() else 0
+    def spawn(self):
+        """Starts without waiting for anything."""
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([BINARY, "engine"], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                            env=environment(KAFKA_BROKER=self.broker.address, LOG_FORMAT="json", **self.settings))
+                                            env=environment(**{"KAFKA_BROKER": self.broker.address, "LOG_FORMAT": "json", **self.settings}))
+        return self
+
+    def start(self, timeout=30):
+        start = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self.spawn()
         wait_until(lambda: b"partitions" in self.log_path.read_bytes()[start:], timeout, "the engine's partitions")
         return self
+
+    def log(self):
+        return self.log_path.read_text(encoding="utf-8")
 
     def stop(self, timeout=15):
         """An orderly end."""

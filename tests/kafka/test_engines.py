@@ -4,7 +4,7 @@ import json
 import time
 
 from harness import Client, delay, new_id, step, step_events, step_of, wait_until
-from kafka_harness import STATUSES
+from kafka_harness import COMMANDS, STATUSES
 
 
 def attempts(api, run_id, step_id):
@@ -129,4 +129,31 @@ def test_commands_that_came_while_no_engine_was_there_are_taken(broker, make_ser
     for run_id in runs:
         assert api.wait_end(run_id)["status"] == "COMPLETED"
     engine.stop()
+    server.stop()
+
+
+def test_partitions_may_be_added_while_runs_go(make_broker, make_server, make_engine):
+    broker = make_broker().start()
+    server = make_server(broker).start()
+    api = Client(server)
+    engines = [make_engine(broker, name).start() for name in ("one", "two")]
+    done, waits = new_id(), new_id()
+    flow_id = api.create_flow([step(step_id=done, inputs={"x": "1"}),
+                               step("delay", step_id=waits, inputs={"ms": "600000", "after": f"${{{done}.x}}"})])
+    runs = [api.start(flow_id) for _ in range(24)]
+    for run_id in runs:
+        api.wait_step(run_id, waits, "RUNNING")
+    generations = {run_id: api.status(run_id)["generation"] for run_id in runs}
+    broker.add_partitions(COMMANDS, 4)  # most keys are of another partition than before
+    late = api.start(flow_id)
+    wait_until(lambda: all(api.status(r)["generation"] > generations[r] for r in runs), 40, "all runs with the engine of their commands")
+    for run_id in runs:
+        api.wait_step(run_id, waits, "RUNNING")
+        assert attempts(api, run_id, done) == [1]
+    for run_id in [*runs, late]:
+        assert api.command(run_id, "stop").status_code == 202
+    for run_id in [*runs, late]:
+        assert api.wait_end(run_id)["status"] == "STOPPED"
+    for engine in engines:
+        engine.stop()
     server.stop()

@@ -1,12 +1,15 @@
 """Whatever arrives on execution.status: what is understood is taken once, what is not is put aside whole."""
 
+import contextlib
 import json
+import sqlite3
+import threading
 import time
 
 import pytest
 
-from harness import Client, new_id, step, step_of, wait_until
-from kafka_harness import LETTERS, STATUSES
+from harness import Client, Server, new_id, step, step_of, wait_until
+from kafka_harness import COMMANDS, LETTERS, STATUSES
 
 PROGRESS = [("RUNNING", 1), ("FAILED", 1), ("RUNNING", 2), ("COMPLETED", 2)]
 
@@ -158,4 +161,73 @@ def test_a_group_set_back_to_the_beginning_appends_nothing(broker, make_server):
     server.wait_caught_up()
     assert [(api.status(run[1]), api.events(run[1])) for run in runs] == before
     assert server.metric("events_appended_total") == 0
+    server.stop()
+
+
+def test_topics_are_made_as_they_are_wanted(make_broker, make_server):
+    broker = make_broker().start()
+    server = make_server(broker, KAFKA_PARTITIONS="5").start()
+    topics = broker.admin().list_topics(timeout=10).topics
+    assert {name: len(topics[name].partitions) for name in (COMMANDS, STATUSES, LETTERS)} == {COMMANDS: 5, STATUSES: 5, LETTERS: 5}
+    assert broker.topic_config(LETTERS, "max.message.bytes") == str(4 * 1024 * 1024)
+    server.stop()
+
+
+def test_topics_that_cannot_be_made_as_wanted_are_named(make_broker, make_server):
+    broker = make_broker().start()
+    server = make_server(broker, KAFKA_REPLICATION="3")
+    Server.start_waiting(server.spawn())
+    wait_until(lambda: f"topic {COMMANDS}: is not there and cannot be made: " in (server.readiness()["reason"] or ""), 20, "the reason")
+    for topic in (COMMANDS, STATUSES, LETTERS):
+        broker.make_topic(topic)
+    wait_until(lambda: server.readiness() == {"status": "ready", "reason": None}, 20, "ready")
+    server.stop()
+
+
+def test_a_store_that_stands_still_costs_a_lag_and_nothing_else(make_broker, make_server):
+    n, kinds = 60_000, ("RUNNING", "PAUSED")
+    broker = make_broker().start()
+    server = make_server(broker).start()
+    api = Client(server)
+    flow_id = api.create_flow([step()])
+    runs = [(flow_id, api.start(flow_id), None) for _ in range(40)]
+    began = time.time()
+    statuses = [(run[1], flow_status(run, kinds[i % 2], round(began + i * 0.001, 3))) for i in range(n // 40) for run in runs]
+    idle = server.resident_bytes()
+    with contextlib.closing(sqlite3.connect(server.data_dir / "flowops.db", isolation_level=None)) as lock:
+        lock.execute("BEGIN IMMEDIATE")
+        broker.produce_all(STATUSES, statuses)
+        wait_until(lambda: server.metric("status_lag") >= n - 2 * 2048, 30, "the lag: all but the two batches in hand")
+        threading.Event().wait(8)  # what is tested: longer than a member that does nothing stays in its group
+        assert server.metric("status_partitions") == 3 and server.metric("status_lag") >= n - 2 * 2048
+        assert server.is_sanitized() or server.resident_bytes() - idle < 64 * 1024 * 1024
+        lock.execute("ROLLBACK")
+    wait_until(lambda: server.metric("status_lag") == 0, 60, "the end of the lag")
+    server.wait_caught_up()
+    for run in runs:
+        assert api.status(run[1])["seq"] == 1 + n // 40
+    assert server.metric("events_appended_total") == n + 40 and server.metric("dead_letters_total") == 0
+    server.stop()
+
+
+def test_kill_9_while_statuses_come_loses_and_repeats_none(make_broker, make_server):
+    n_rounds, n_statuses = 3, 6_000
+    broker = make_broker().start()
+    server = make_server(broker).start()
+    api = Client(server)
+    flow_id = api.create_flow([step()])
+    runs = [(flow_id, api.start(flow_id), None) for _ in range(30)]
+    began = time.time()
+    for round_number in range(n_rounds):
+        at = round_number * n_statuses
+        broker.produce_all(STATUSES, [(runs[i % 30][1], flow_status(runs[i % 30], ("RUNNING", "PAUSED")[i // 30 % 2],
+                                                                      round(began + i // 30 * 0.001, 3))) for i in range(at, at + n_statuses)])
+        wait_until(lambda: server.metric("events_appended_total") > 100, 20, "some of them taken in")
+        server.kill()
+        server.start()
+    server.wait_caught_up(60)
+    for run in runs:
+        events = api.events(run[1], limit=1000)
+        assert [e["seq"] for e in events] == list(range(1, 2 + n_rounds * n_statuses // 30))
+        assert [e["status"] for e in events[1:]] == ["RUNNING", "PAUSED"] * (n_rounds * n_statuses // 60)
     server.stop()

@@ -5,14 +5,12 @@ import signal
 import threading
 import time
 
-import requests
-
 from harness import Client, free_port, new_id, step, wait_until
 from kafka_harness import COMMANDS, STATUSES, Broker
 
 
 def readiness(server):
-    return requests.get(f"{server.url}/readyz", timeout=5).json()["data"]["status"]
+    return server.readiness()["status"]
 
 
 class Load:

@@ -83,8 +83,8 @@ def free_port():
 class RealServer:
     """What tools/servers starts, in a process group of its own: signals hit the server itself, too."""
 
-    def __init__(self, name, folder):
-        self.name = name
+    def __init__(self, name, folder, words=()):
+        self.name, self.words = name, words
         self.folder = Path(folder)
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
@@ -92,7 +92,8 @@ class RealServer:
 
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen([ROOT / "tools" / "servers", self.name, "--port", str(self.port), "--dir", self.folder],
+        self.process = subprocess.Popen([ROOT / "tools" / "servers", self.name, "--port", str(self.port), "--dir", self.folder,
+                                         *self.words],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True)
         line = self.process.stdout.readline()
         assert line.startswith("ready"), f"{self.name} did not start: {line!r}"

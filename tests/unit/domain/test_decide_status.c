@@ -450,6 +450,9 @@ static void test_a_steps_outputs_have_a_limit(void **state)
 static void test_a_runs_outputs_have_a_limit_together(void **state)
 {
     (void)state;
+    assert_int_equal(run_outputs_max_bytes(1), RUN_OUTPUTS_MAX_BYTES);
+    assert_int_equal(run_outputs_max_bytes(500), RUN_OUTPUTS_MAX_BYTES);
+    assert_int_equal(run_outputs_max_bytes(1000), 201728);
     g_autoptr(Run) run = fixture_run_of(6);
     for (size_t i = 0; i < 4; i++)
         assert_int_equal(complete(run, run->steps[i].step_id.text, 65536, NULL), DECISION_APPEND);

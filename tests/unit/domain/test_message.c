@@ -443,7 +443,6 @@ static void test_a_hand_over_carries_how_far_the_run_is(void **state)
     g_string_free(out, TRUE);
 }
 
-/* Rules, "Sizes": 1,000 steps with the largest definition and outputs, and what a bus takes. */
 static void test_a_start_holds_the_run_while_a_pause_or_stop_is_behind_it(void **state)
 {
     (void)state;
@@ -466,23 +465,51 @@ static void test_a_start_holds_the_run_while_a_pause_or_stop_is_behind_it(void *
     }
 }
 
-static void test_the_largest_start_fits_the_bus(void **state)
+/* A JSON object of exactly this size with one text. */
+static char *text_of_size(size_t size_bytes)
+{
+    g_autofree char *filler = g_strnfill(size_bytes - strlen("{\"o\":\"\"}"), 'o');
+    return g_strconcat("{\"o\":\"", filler, "\"}", NULL);
+}
+
+/* A run that has kept what outputs it may, each step with the longest words about how far it is. */
+static Run *run_at_its_largest(size_t n_steps)
+{
+    Run *run = fixture_run_of(n_steps);
+    g_autofree char *outputs = text_of_size(MIN(STEP_OUTPUTS_MAX_BYTES, RUN_OUTPUTS_MAX_BYTES / n_steps + 1));
+    for (size_t i = 0; i < n_steps; i++) {
+        StatusMessage failed = fixture_step_status(run->steps[i].step_id.text, STEP_FAILED, T0 + 20);
+        failed.attempt = 1000000000;
+        failed.outputs_json = outputs;
+        assert_int_equal(fixture_take(run, &failed), DECISION_APPEND);
+        run->steps[i].n_failures = 1000000000;
+    }
+    run->generation = G_MAXINT64;
+    return run;
+}
+
+/* Rules, "Sizes". */
+static void test_the_largest_start_stays_below_its_limit(void **state)
 {
     (void)state;
-    g_autoptr(Run) run = fixture_run_of(FLOW_MAX_STEPS);
-    g_autofree char *filler = g_strnfill(RUN_OUTPUTS_MAX_BYTES / FLOW_MAX_STEPS - strlen("{\"o\":\"\"}"), 'o');
-    g_autofree char *outputs = g_strconcat("{\"o\":\"", filler, "\"}", NULL);
-    for (size_t i = 0; i < run->n_steps; i++) {
-        StatusMessage done = fixture_step_status(run->steps[i].step_id.text, STEP_COMPLETED, T0 + 20);
-        done.outputs_json = outputs;
-        assert_int_equal(fixture_take(run, &done), DECISION_APPEND);
-    }
     g_autofree char *steps = g_strnfill(FLOW_MAX_DEFINITION_BYTES, ' ');
     Flow flow = {.steps_json = steps, .steps_json_size = FLOW_MAX_DEFINITION_BYTES};
-    GString *out = g_string_new(NULL);
-    command_message_encode(run, &flow, COMMAND_START, &run->pending.command_id, T0, 1, out);
-    assert_true(out->len + RUN_INPUTS_MAX_BYTES < 1000000); /* librdkafka's message.max.bytes by default */
-    g_string_free(out, TRUE);
+    g_autofree char *triggered_by = g_strnfill(255, '\x01');
+    g_autofree char *input = g_strnfill(RUN_INPUTS_MAX_BYTES - strlen("{\"n\":\"\"}"), 'i');
+    TextMap inputs = {0};
+    text_map_add(&inputs, "n", input);
+    for (size_t n_steps = 1; n_steps <= FLOW_MAX_STEPS; n_steps += n_steps == 1 ? 99 : 50) {
+        g_autoptr(Run) run = run_at_its_largest(n_steps);
+        run->triggered_by = triggered_by;
+        run->inputs = inputs;
+        GString *out = g_string_new(NULL);
+        command_message_encode(run, &flow, COMMAND_START, &run->pending.command_id, T0, G_MAXINT64, out);
+        if (out->len >= START_MAX_BYTES)
+            print_error("%zu steps: %zu bytes\n", n_steps, out->len);
+        assert_true(out->len < START_MAX_BYTES);
+        g_string_free(out, TRUE);
+    }
+    text_map_done(&inputs);
 }
 
 static void test_a_start_of_the_old_service(void **state)
@@ -550,7 +577,7 @@ int main(void)
         cmocka_unit_test(test_a_first_start_splices_the_definition),
         cmocka_unit_test(test_a_hand_over_carries_how_far_the_run_is),
         cmocka_unit_test(test_a_start_holds_the_run_while_a_pause_or_stop_is_behind_it),
-        cmocka_unit_test(test_the_largest_start_fits_the_bus),
+        cmocka_unit_test(test_the_largest_start_stays_below_its_limit),
         cmocka_unit_test(test_a_start_of_the_old_service),
         cmocka_unit_test(test_what_a_command_is_refused_for),
     };
