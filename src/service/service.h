@@ -153,7 +153,7 @@ RunView *service_find_run(Service *service, const char *run_id);
 
 typedef struct {
     bool is_store_up, is_bus_up, is_accepting;
-    bool is_store_impaired; /* it works, but lacks something: indexes */
+    bool is_store_impaired;           /* it works, but lacks something: indexes */
     bool is_relay_idle;               /* as service_is_relay_idle() */
     char bus_reason[BUS_REASON_SIZE]; /* why it is not up */
     int64_t status_lag;               /* messages not yet taken in; -1: not known */
