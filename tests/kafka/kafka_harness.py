@@ -25,8 +25,8 @@ class Broker(RealServer):
 
     def __init__(self, folder, listeners=(), words=()):
         self.ports = {protocol: free_port() for protocol in listeners}
-        super().__init__("kafka", folder, [word for protocol, port in self.ports.items() for word in ("--listen", f"{protocol}={port}")]
-                         + list(words))
+        listen = [word for protocol, port in self.ports.items() for word in ("--listen", f"{protocol}={port}")]
+        super().__init__("kafka", folder, [*listen, *words])
 
     def wipe(self):
         """What a broker has whose disk was replaced."""
@@ -62,15 +62,6 @@ class Broker(RealServer):
         resource = ConfigResource("topic", name)
         admin = self.admin()
         return admin.describe_configs([resource])[resource].result(30)[key].value
-
-    def committed(self, group="flowops-execution-service", topic=STATUSES):
-        """A group's positions by partition."""
-        consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
-        try:
-            partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
-            return {p.partition: p.offset for p in consumer.committed(partitions, timeout=10)}
-        finally:
-            consumer.close()
 
     def is_caught_up(self, group="flowops-execution-service", topic=STATUSES):
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})

@@ -5,8 +5,6 @@ import signal
 import threading
 import time
 
-import requests
-
 from harness import Client, free_port, new_id, step, wait_until
 from kafka_harness import COMMANDS, STATUSES, Broker
 

@@ -81,11 +81,10 @@ def free_port():
 
 
 class RealServer:
-    """What tools/servers starts, in a process group of its own: signals hit the server itself, too. `words` are more of its options."""
+    """What tools/servers starts, in a process group of its own: signals hit the server itself, too."""
 
     def __init__(self, name, folder, words=()):
-        self.name = name
-        self.words = words
+        self.name, self.words = name, words
         self.folder = Path(folder)
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
