@@ -84,7 +84,7 @@ def test_a_pause_starts_nothing(api):
     flow_id = api.create_flow([step()], cron=EVERY_SECOND)
     wait_started(api, flow_id, 2)
     update(api, flow_id, cron=EVERY_SECOND, schedule={"paused": True})
-    reset = wait_until(lambda: (found := decisions(api, flow_id)) and found[-1]["verdict"] == "RESET" and found[-1], what="the reset")
+    reset = wait_until(lambda: [d for d in decisions(api, flow_id) if d["verdict"] == "RESET"], what="the reset")[0]
     n = len(started(api, flow_id))
     other = api.create_flow([step()], cron=EVERY_SECOND)
     wait_started(api, other, 3)  # three seconds, by the same scheduler
