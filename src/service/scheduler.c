@@ -6,13 +6,13 @@
 
 #include "base/log.h"
 
-#define LOOK_MS 500           /* how late a clock that was set is noticed */
-#define RETRY_MS 500          /* after a failure, or while MAX_OPEN_RUNS holds */
-#define GROUP_MAX 500         /* flows decided with one commit */
-#define IDLE_MS 1000          /* one that had nothing to say although it woke is not asked again before */
-#define QUEUE_LOOK_MS 5000    /* while slots wait, should the end of a run go unheard */
-#define SHARED_LOOK_MS 1000   /* the same where runs end at other replicas */
-#define RELOAD_MS 600000      /* shared store: everything is read again, should a poll have missed something */
+#define LOOK_MS 500         /* how late a clock that was set is noticed */
+#define RETRY_MS 500        /* after a failure, or while MAX_OPEN_RUNS holds */
+#define GROUP_MAX 500       /* flows decided with one commit */
+#define IDLE_MS 1000        /* one that had nothing to say although it woke is not asked again before */
+#define QUEUE_LOOK_MS 5000  /* while slots wait, should the end of a run go unheard */
+#define SHARED_LOOK_MS 1000 /* the same where runs end at other replicas */
+#define RELOAD_MS 600000    /* shared store: everything is read again, should a poll have missed something */
 #define POLL_MS 2000
 #define SWEEP_MS 10000
 #define SIGHTINGS_MAX 100000
@@ -43,7 +43,8 @@ Scheduler *scheduler_new(Service *service)
     scheduler->by_flow = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, planned_free);
     scheduler->by_wake = g_tree_new_full(compare_wakes, NULL, NULL, NULL);
     scheduler->is_well = true;
-    scheduler->salt = service->is_shared ? g_random_int() : 0;
+    Id own = id_make(clock_wall_ms(service->clock));
+    scheduler->salt = service->is_shared ? g_str_hash(own.text) : 0;
     scheduler->polled = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     scheduler->owed = g_array_new(FALSE, FALSE, sizeof(Owed));
     scheduler->made = g_array_new(FALSE, FALSE, sizeof(DecisionKey));

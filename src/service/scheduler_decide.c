@@ -52,8 +52,7 @@ static bool count_open(Scheduler *scheduler, const Planned *planned, size_t *ret
         !store_list_open_system_runs(scheduler->service->store, planned->flow_id.text, 1, &run_id, ret_n_open, error))
         return false;
     for (guint i = 0; i < scheduler->owed->len; i++)
-        *ret_n_open +=
-            strcmp(g_array_index(scheduler->owed, Owed, i).key.flow_id.text, planned->flow_id.text) == 0;
+        *ret_n_open += strcmp(g_array_index(scheduler->owed, Owed, i).key.flow_id.text, planned->flow_id.text) == 0;
     return true;
 }
 

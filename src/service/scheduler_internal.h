@@ -10,7 +10,7 @@
 
 /* A flow that has a cron. As small as it can be: there may be 100,000. */
 typedef struct {
-    Id flow_id; /* first: it is the key of by_flow */
+    Id flow_id;       /* first: it is the key of by_flow */
     bool must_reload; /* what was recorded last is not known */
     uint32_t round;   /* of the last full reading that met it */
     uint32_t order;   /* among those that are due together; with several replicas each has its own */
@@ -35,9 +35,9 @@ struct Scheduler {
     GHashTable *by_flow; /* flow id -> Planned, owns */
     GTree *by_wake;      /* Planned by (wake_at, flow_id) */
     bool is_loaded;
-    bool is_well;        /* the last step met no failure */
+    bool is_well; /* the last step met no failure */
     uint32_t round;
-    uint32_t salt; /* of Planned.order */
+    uint32_t salt;        /* of Planned.order */
     int64_t reload_at;    /* monotonic; shared store */
     int64_t poll_at;      /* monotonic; shared store */
     int64_t changed_from; /* wall; where the next poll begins */

@@ -7,14 +7,14 @@
 
 #include "base/log.h"
 
-#define BATCH_MAX 256            /* runs of one commit */
-#define STOPS_MAX 1000           /* open runs of a flow that one start stops */
-#define STOPS_AT_ONCE 64         /* their states are in memory together */
-#define MARKS_AT_ONCE 1000       /* of one commit */
-#define MADE_MAX 20000           /* marks kept while documents do not follow; beyond: the sweep finds them */
-#define SETTLE_MS 2000           /* for documents of a shared store */
+#define BATCH_MAX 256      /* runs of one commit */
+#define STOPS_MAX 1000     /* open runs of a flow that one start stops */
+#define STOPS_AT_ONCE 64   /* their states are in memory together */
+#define MARKS_AT_ONCE 1000 /* of one commit */
+#define MADE_MAX 20000     /* marks kept while documents do not follow; beyond: the sweep finds them */
+#define SETTLE_MS 2000     /* for documents of a shared store */
 #define SWEEP_PAGE 256
-#define OTHERS_AGE_MS 10000      /* a run that its replica did not make in this time, it will not make any more */
+#define OTHERS_AGE_MS 10000 /* a run that its replica did not make in this time, it will not make any more */
 
 void scheduler_owe(Scheduler *scheduler, const Id *flow_id, const ScheduleDecision *decision)
 {

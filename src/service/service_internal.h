@@ -34,8 +34,8 @@ typedef enum {
     ITEM_PUBLISHED,   /* outbox entries are on the bus */
     ITEM_REFRESH,     /* the documents of these are behind their journals */
     ITEM_DELETE_RUNS, /* these have settled and are past their retention */
-    ITEM_DECISIONS,   /* what schedules decided, and marks of what was made: a commit of its own, outcomes in the writes */
-    ITEM_SLOTS,       /* the runs of slots that are to start */
+    ITEM_DECISIONS, /* what schedules decided, and marks of what was made: a commit of its own, outcomes in the writes */
+    ITEM_SLOTS,     /* the runs of slots that are to start */
 } WriterItemKind;
 
 typedef enum {

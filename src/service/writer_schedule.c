@@ -76,8 +76,7 @@ void group_take_slots(Group *group, WriterItem *item)
             item->message = g_strdup(error->message);
             return;
         }
-        start->is_refused =
-            atomic_load(&service->n_open_runs) + group->n_new_runs >= service->options.max_open_runs;
+        start->is_refused = atomic_load(&service->n_open_runs) + group->n_new_runs >= service->options.max_open_runs;
         if (!start->is_refused)
             append_start(group, start);
     }

@@ -105,9 +105,9 @@ typedef enum {
     WRITE_PROJECTION, /* this run's document is behind its journal: replaced unless it has the same or a higher seq */
     WRITE_DELETE_RUN, /* journal, document, labels and outbox entries are gone in one write; deleting twice is fine. In a
                          shared store the document goes last: what a crash leaves is found and deleted again */
-    WRITE_DECISION,   /* the flow's next decision; CONFLICT when it is not the next. Several of one flow in one call come in
+    WRITE_DECISION, /* the flow's next decision; CONFLICT when it is not the next. Several of one flow in one call come in
                          their order, and none is WRITTEN unless those before it are */
-    WRITE_MADE,       /* the run of this decision is there: its mark is removed; twice is fine */
+    WRITE_MADE,     /* the run of this decision is there: its mark is removed; twice is fine */
 } WriteKind;
 
 typedef enum {

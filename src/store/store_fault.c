@@ -201,9 +201,8 @@ static bool fault_read_outbox(Store *base, const RunSeq *after, size_t limit, Ru
 static DecisionPage *fault_read_decisions(Store *base, const char *flow_id, int64_t after, size_t limit, GError **error)
 {
     Store *inner = inner_of(base);
-    return may_read(base, STORE_READ_DECISIONS, error)
-               ? inner->ops->read_decisions(inner, flow_id, after, limit, error)
-               : NULL;
+    return may_read(base, STORE_READ_DECISIONS, error) ? inner->ops->read_decisions(inner, flow_id, after, limit, error)
+                                                       : NULL;
 }
 
 static DecisionPage *fault_read_newest_decisions(Store *base, const char *flow_id, int64_t before, size_t limit,

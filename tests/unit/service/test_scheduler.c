@@ -50,7 +50,8 @@ typedef struct {
     int64_t n_started, n_skipped, n_crashes, n_changes;
 } World;
 
-static const char *const zones[] = {"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kathmandu"};
+static const char *const zones[] = {"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC",
+                                    "Asia/Kathmandu"};
 
 /* ---- replicas ---- */
 
@@ -103,11 +104,10 @@ static CallResult do_service_call(Replica *replica, ServiceCall *call)
 
 static JsonValue *body_of(const Subject *subject, const char *zone)
 {
-    g_autofree char *text =
-        g_strdup_printf("{\"name\":\"f\",\"cron\":\"%s\",\"timezone\":\"%s\",\"schedule\":{%s%s\"paused\":%s},"
-                        "\"steps\":[]}",
-                        subject->cron, zone, subject->schedule, *subject->schedule ? "," : "",
-                        subject->is_paused ? "true" : "false");
+    g_autofree char *text = g_strdup_printf(
+        "{\"name\":\"f\",\"cron\":\"%s\",\"timezone\":\"%s\",\"schedule\":{%s%s\"paused\":%s},"
+        "\"steps\":[]}",
+        subject->cron, zone, subject->schedule, *subject->schedule ? "," : "", subject->is_paused ? "true" : "false");
     g_autoptr(GError) error = NULL;
     JsonValue *body = NULL;
     if (!json_parse(text, strlen(text), 32, &body, &error))
@@ -123,10 +123,8 @@ static Id new_id(void *world)
 static void create(World *world, Subject *subject)
 {
     g_autoptr(JsonValue) body = body_of(subject, zones[0]);
-    FlowOrigin origin = {.flow_id = new_id(world),
-                         .now_ms = clock_wall_ms(world->clock),
-                         .make_id = new_id,
-                         .make_id_arg = world};
+    FlowOrigin origin = {
+        .flow_id = new_id(world), .now_ms = clock_wall_ms(world->clock), .make_id = new_id, .make_id_arg = world};
     g_strlcpy(origin.owner.text, OWNER, sizeof origin.owner.text);
     origin.actor = origin.owner;
     g_autoptr(Faults) faults = faults_new();
@@ -349,8 +347,8 @@ static void audit_subject(World *world, const Subject *subject)
         for (size_t i = 0; i < page->n_entries; i++) {
             ScheduleDecision decision;
             Id flow_id;
-            assert_true(schedule_decision_decode(page->entries[i].text, page->entries[i].size, &decision, &flow_id,
-                                                 &error));
+            assert_true(
+                schedule_decision_decode(page->entries[i].text, page->entries[i].size, &decision, &flow_id, &error));
             audit_decision(&audit, &decision);
         }
         has_more = page->has_more;
