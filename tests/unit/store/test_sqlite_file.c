@@ -163,7 +163,7 @@ static void test_newer_version(void **state)
     assert_refused(fixture, "was written by a newer version of flowops");
     run_sql(fixture, "PRAGMA user_version = 0");
     assert_refused(fixture, "it has no format version");
-    run_sql(fixture, "PRAGMA user_version = 2");
+    run_sql(fixture, "PRAGMA user_version = 3");
     store_fixture_reopen(fixture);
 }
 
