@@ -204,6 +204,16 @@ static bool do_all(Scheduler *scheduler)
     return true;
 }
 
+/* Until the next flow wakes. */
+static int64_t time_left(const Scheduler *scheduler)
+{
+    GTreeNode *first = g_tree_node_first(scheduler->by_wake);
+    if (first == NULL)
+        return LOOK_MS;
+    const Planned *planned = g_tree_node_key(first);
+    return CLAMP(planned->wake_at - clock_wall_ms(scheduler->service->clock), 0, LOOK_MS);
+}
+
 int64_t scheduler_step(Scheduler *scheduler)
 {
     Service *service = scheduler->service;
@@ -217,11 +227,8 @@ int64_t scheduler_step(Scheduler *scheduler)
     if (!scheduler->is_well)
         log_event(LOG_INFO, "schedules go on", NULL);
     scheduler->is_well = true;
-    const GTreeNode *first = g_tree_node_first(scheduler->by_wake);
-    if (first == NULL)
-        return LOOK_MS;
-    int64_t wait_ms = ((const Planned *)g_tree_node_key((GTreeNode *)first))->wake_at - clock_wall_ms(service->clock);
-    return CLAMP(wait_ms, 0, LOOK_MS);
+    /* There is time to wait for documents. */
+    return scheduler_remove_marks(scheduler, time_left(scheduler)) ? time_left(scheduler) : RETRY_MS;
 }
 
 void scheduler_main(void *arg)
