@@ -636,6 +636,69 @@ static void test_no_room_for_a_run(void **state)
     world_end(&c.world);
 }
 
+/* The process ends at each write of a step in turn, which has happened or not; the next one finishes what it left. */
+static void test_a_crash_at_every_write(void **state)
+{
+    (void)state;
+    for (FaultPoint point = FAULT_BEFORE_EFFECT; point <= FAULT_AFTER_EFFECT; point++) {
+        bool is_over = false;
+        for (int64_t nth = 1; !is_over; nth++) {
+            Case c;
+            case_begin(&c, "\"misfire\":\"ALL\",\"overlap\":\"CANCEL_RUNNING\"");
+            hour(&c);
+            clock_fake_advance(c.world.clock, 2 * HOUR_MS);
+            int64_t n_before = store_fault_count(c.world.store, STORE_WRITE);
+            store_fault_set(c.world.store, STORE_WRITE, point, nth, INT64_MAX);
+            step(c.replica);
+            is_over = store_fault_count(c.world.store, STORE_WRITE) - n_before < nth;
+            replica_stop(c.replica);
+            store_fault_set(c.world.store, STORE_WRITE, point, 1, 0);
+            replica_start(&c.world, c.replica);
+            come_to_rest(&c.world, c.replica);
+            assert_story(&c, "started 1, skipped 2, started! 3");
+            audit_subject(&c.world, &c.subject);
+            Id first = schedule_run_id(&c.subject.id, BEGIN_MS + HOUR_MS);
+            Rig rig = {.service = c.replica->service};
+            g_autofree char *detail = detail_of(&rig, &first);
+            assert_non_null(strstr(detail, "\"STOP\""));
+            assert_true(is_over || nth < 10);
+            if (is_over)
+                assert_true(nth >= 4); /* decisions, the stop, the run, the mark */
+            world_end(&c.world);
+        }
+    }
+}
+
+/* A read that fails puts off what needs it. */
+static void test_every_read_may_fail(void **state)
+{
+    (void)state;
+    static const StoreMethod methods[] = {STORE_GET_FLOW,
+                                          STORE_READ_JOURNAL,
+                                          STORE_READ_DECISIONS,
+                                          STORE_READ_OWED_DECISIONS,
+                                          STORE_READ_SCHEDULED_FLOWS,
+                                          STORE_LIST_OPEN_SYSTEM_RUNS};
+    for (size_t i = 0; i < G_N_ELEMENTS(methods); i++) {
+        Case c;
+        case_begin(&c, "\"overlap\":\"QUEUE\"");
+        hour(&c);
+        hour(&c);
+        replica_stop(c.replica);
+        replica_start(&c.world, c.replica); /* everything is to be read again, the queue, too */
+        clock_fake_advance(c.world.clock, HOUR_MS);
+        store_fault_set(c.world.store, methods[i], FAULT_BEFORE_EFFECT, 1, 2);
+        for (int k = 0; k < 4; k++)
+            step(c.replica);
+        end_runs(&c.world, c.replica);
+        for (int k = 0; k < 3; k++)
+            step(c.replica);
+        assert_story(&c, "started 1, queued 2, queued 3, started 2");
+        audit_subject(&c.world, &c.subject);
+        world_end(&c.world);
+    }
+}
+
 /* nextRunAt follows each change at once, whoever is asked. */
 static char *next_run_at(Case *c)
 {
@@ -689,6 +752,8 @@ int main(void)
         cmocka_unit_test(test_a_start_stops_what_runs),
         cmocka_unit_test(test_open_runs_are_skipped_over),
         cmocka_unit_test(test_no_room_for_a_run),
+        cmocka_unit_test(test_a_crash_at_every_write),
+        cmocka_unit_test(test_every_read_may_fail),
         cmocka_unit_test(test_next_run),
         cmocka_unit_test(test_three_years),
         cmocka_unit_test(test_three_years_of_two_replicas),
