@@ -62,6 +62,11 @@ Overlap schedule_overlap(const Schedule *schedule)
     return schedule->overlap;
 }
 
+bool schedule_is_paused(const Schedule *schedule)
+{
+    return schedule->is_paused;
+}
+
 int64_t schedule_since(const Schedule *schedule)
 {
     return schedule->since;

@@ -67,6 +67,7 @@ void schedule_free(Schedule *schedule); /* NULL is fine */
 const Cron *schedule_cron(const Schedule *schedule);
 const CronZone *schedule_zone(const Schedule *schedule);
 Overlap schedule_overlap(const Schedule *schedule);
+bool schedule_is_paused(const Schedule *schedule);
 int64_t schedule_since(const Schedule *schedule); /* Flow.scheduled_since */
 int64_t schedule_flow_version(const Schedule *schedule);
 

@@ -90,6 +90,13 @@ static void set_wake(Scheduler *scheduler, Planned *planned, int64_t wake_at)
         g_tree_insert(scheduler->by_wake, planned, planned);
 }
 
+/* Slots that would start if no run were open. */
+static bool has_waiting(const Planned *planned)
+{
+    return planned->state.n_queued > 0 && !schedule_is_paused(planned->schedule) &&
+           !schedule_is_stale(planned->schedule, &planned->state);
+}
+
 void scheduler_plan(Scheduler *scheduler, Planned *planned, bool has_said)
 {
     int64_t now_ms = clock_wall_ms(scheduler->service->clock), wake_at;
@@ -97,7 +104,7 @@ void scheduler_plan(Scheduler *scheduler, Planned *planned, bool has_said)
         wake_at = WAKE_NEVER;
     if (!has_said && wake_at != WAKE_NEVER)
         wake_at = MAX(wake_at, now_ms + IDLE_MS);
-    if (planned->state.n_queued > 0 && !schedule_is_stale(planned->schedule, &planned->state))
+    if (has_waiting(planned))
         wake_at = MIN(wake_at, now_ms + (scheduler->service->is_shared ? SHARED_LOOK_MS : QUEUE_LOOK_MS));
     set_wake(scheduler, planned, wake_at);
 }
@@ -138,7 +145,7 @@ static bool take_notes(Scheduler *scheduler)
         g_hash_table_iter_init(&iter, ended);
     while (ended != NULL && g_hash_table_iter_next(&iter, &id, NULL)) {
         Planned *planned = g_hash_table_lookup(scheduler->by_flow, ((const Id *)id)->text);
-        if (planned != NULL && planned->state.n_queued > 0)
+        if (planned != NULL && has_waiting(planned))
             set_wake(scheduler, planned, MIN(planned->wake_at, clock_wall_ms(scheduler->service->clock)));
     }
     if (changed != NULL)

@@ -122,6 +122,32 @@ static void test_queued_slots_wait_for_their_turn(void **state)
     world_end(&c.world);
 }
 
+/* What waits in a pause wakes nobody: the pause is summed up once a day. */
+static void test_a_queue_in_a_pause(void **state)
+{
+    (void)state;
+    Case c;
+    case_begin(&c, "\"overlap\":\"QUEUE\"");
+    hour(&c);
+    hour(&c);
+    c.subject.is_paused = true;
+    change(&c.world, c.replica, &c.subject);
+    step(c.replica);
+    for (int i = 0; i < 20; i++)
+        hour(&c);
+    end_runs(&c.world, c.replica);
+    step(c.replica);
+    assert_story(&c, "started 1, queued 2, reset 2");
+    for (int i = 0; i < 10; i++)
+        hour(&c);
+    assert_story(&c, "started 1, queued 2, reset 2, skipped 3");
+    c.subject.is_paused = false;
+    change(&c.world, c.replica, &c.subject);
+    step(c.replica);
+    assert_int_equal(count_open(&c), 1); /* the one that waited */
+    world_end(&c.world);
+}
+
 static void test_a_start_stops_what_runs(void **state)
 {
     (void)state;
@@ -287,6 +313,7 @@ int main(void)
         cmocka_unit_test(test_a_change_is_decided_first),
         cmocka_unit_test(test_a_deleted_flow_starts_nothing_more),
         cmocka_unit_test(test_queued_slots_wait_for_their_turn),
+        cmocka_unit_test(test_a_queue_in_a_pause),
         cmocka_unit_test(test_a_start_stops_what_runs),
         cmocka_unit_test(test_open_runs_are_skipped_over),
         cmocka_unit_test(test_no_room_for_a_run),
