@@ -13,6 +13,7 @@ import __main__ as bench_run  # the helpers of bench/run
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 N_RUNS = 1000
+LOOK_S = 0.1  # between two looks at a service that catches up
 WAIT_FLOW = {"name": "waits for an engine", "steps": [{"pluginId": "echo", "type": "ACTION", "inputs": {"text": str(i)}} for i in range(3)]}
 
 
@@ -128,13 +129,14 @@ def catch_up(bench, broker, n, make_service):
                    input="\n".join(runs), text=True, check=True, stdout=subprocess.DEVNULL)
     service = make_service()
     slices, most_mb = [], 0.0
+
+    def is_slice_over(n_appended):
+        return n_appended > done and (time.monotonic() - at >= bench.seconds or n_appended >= n)
     try:
         bench_run.wait_until(lambda: service.metric("flowops_events_appended_total") > 0, 60, "the first event")
         done, at, cpu = service.metric("flowops_events_appended_total"), time.monotonic(), bench_run.processor_seconds(service.pid)
         while done < n:
-            bench_run.wait_until(lambda: service.metric("flowops_events_appended_total") > done and
-                                 (time.monotonic() - at >= bench.seconds or service.metric("flowops_events_appended_total") >= n),
-                                 60, "a slice")
+            bench_run.wait_until(lambda: is_slice_over(service.metric("flowops_events_appended_total")), 60, "a slice", LOOK_S)
             most_mb = max(most_mb, rss_anon_mb(service))
             now, now_done, now_cpu = time.monotonic(), service.metric("flowops_events_appended_total"), bench_run.processor_seconds(service.pid)
             slices.append({"rate": (now_done - done) / (now - at), "cpu_us": (now_cpu - cpu) * 1e6 / (now_done - done)})

@@ -12,7 +12,12 @@
 #define CHECK_LIMIT_MS 1000  /* for the broker's word on what is committed */
 #define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
 #define LAG_MS 1000
-#define END_LIMIT_MS 800 /* of the 5 s that bus_close() has */
+
+/* Fetching goes on, told by us, when fewer than this many messages wait: a few batches of whoever polls. */
+#define FETCH_LOW_MESSAGES 8192
+#define FETCH_TOLD_MS 20    /* between two such words: an answer that is under way needs none */
+#define FETCH_LIMIT_MS 1000 /* for the answer to one */
+#define END_LIMIT_MS 800    /* of the 5 s that bus_close() has */
 #define PARTITION_NONE (-1)
 
 /* A commit is preceded by a question to the broker, so not every batch makes one; what was not committed comes again. */
@@ -69,9 +74,12 @@ struct KafkaConsumer {
     bool has_problem;           /* the watch was told that the topic cannot be read */
     guint found_last;           /* index of the partition asked for last: messages come in runs */
     int64_t commit_pause_ms;
-    int64_t commit_at, check_at, lag_at; /* monotonic ms */
-    int32_t n_owned;                     /* atomic */
-    int64_t lag;                         /* atomic */
+    int64_t commit_at, check_at, lag_at, fetch_at; /* monotonic ms */
+    int32_t n_owned;                               /* atomic */
+    Thread *leaver;                                /* while it leaves its group */
+    Bell left;                                     /* rung when it has */
+    bool has_left;                                 /* atomic */
+    int64_t lag;                                   /* atomic */
 };
 
 /* ---- partitions ---- */
@@ -351,12 +359,9 @@ static void serve_group(KafkaConsumer *consumer)
     }
 }
 
-static void update_lag(KafkaConsumer *consumer)
+/* By what the last answers said; -1: not known. */
+static int64_t known_lag(KafkaConsumer *consumer)
 {
-    int64_t now = clock_monotonic_ms(consumer->bus->clock);
-    if (now < consumer->lag_at)
-        return;
-    consumer->lag_at = now + LAG_MS;
     int64_t lag = 0;
     for (guint i = 0; i < consumer->partitions->len; i++) {
         const Partition *partition = &g_array_index(consumer->partitions, Partition, i);
@@ -365,14 +370,40 @@ static void update_lag(KafkaConsumer *consumer)
             continue;
         if (rd_kafka_get_watermark_offsets(consumer->client, consumer->topic_name, partition->id, &low, &high) !=
                 RD_KAFKA_RESP_ERR_NO_ERROR ||
-            high < 0) {
-            lag = -1;
-            break;
-        }
+            high < 0)
+            return -1;
         int64_t position = partition->polled != POSITION_NONE ? partition->polled : MAX(low, 0);
         lag += MAX(0, high - position);
     }
-    __atomic_store_n(&consumer->lag, lag, __ATOMIC_RELAXED);
+    return lag;
+}
+
+static void update_lag(KafkaConsumer *consumer)
+{
+    int64_t now = clock_monotonic_ms(consumer->bus->clock);
+    if (now < consumer->lag_at)
+        return;
+    consumer->lag_at = now + LAG_MS;
+    __atomic_store_n(&consumer->lag, known_lag(consumer), __ATOMIC_RELAXED);
+}
+
+/* Librdkafka before 2.2 looks only once a second whether there is room again in a queue that was full, unless its
+ * connection has something to do. So while the broker has more and little is left here, it is asked for the ends of the
+ * partitions: the answer does not matter, the thread of each leader's connection wakes up for it. */
+static void keep_fetching(KafkaConsumer *consumer)
+{
+    int64_t now = clock_monotonic_ms(consumer->bus->clock);
+    size_t n_waiting = rd_kafka_queue_length(consumer->messages);
+    char reason[ERROR_TEXT_SIZE];
+    if (now < consumer->fetch_at || n_waiting >= FETCH_LOW_MESSAGES || known_lag(consumer) <= (int64_t)n_waiting ||
+        !kafka_watch_is_up(consumer->bus->watch, reason))
+        return;
+    consumer->fetch_at = now + FETCH_TOLD_MS;
+    rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_owned);
+    for (int i = 0; i < list->cnt; i++)
+        list->elems[i].offset = RD_KAFKA_OFFSET_END;
+    (void)rd_kafka_offsets_for_times(consumer->client, list, FETCH_LIMIT_MS);
+    rd_kafka_topic_partition_list_destroy(list);
 }
 
 /* Takes ownership. The messages of a partition that left while the library gathered them are dropped: another consumer
@@ -433,6 +464,7 @@ static void see_to_what_is_due(KafkaConsumer *consumer)
     serve_group(consumer);
     commit_when_due(consumer);
     update_lag(consumer);
+    keep_fetching(consumer);
 }
 
 bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms,
@@ -531,6 +563,7 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->bus = bus;
     consumer->topic = topic;
     consumer->topic_name = bus->settings.topics[topic];
+    bell_init(&consumer->left);
     consumer->commit_pause_ms = topic == TOPIC_COMMANDS ? COMMAND_COMMIT_MS : STATUS_COMMIT_MS;
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
@@ -538,6 +571,7 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     if (!open_client(consumer, group, error)) {
         g_array_unref(consumer->partitions);
         g_array_unref(consumer->unapproved);
+        bell_done(&consumer->left);
         g_free(consumer);
         return NULL;
     }
@@ -553,7 +587,17 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     return consumer;
 }
 
-/* What is given back is committed in the rebalance callback, which is served by the waiting for it. */
+/* What is given back is committed in the rebalance callback, which is served here: on a thread of its own, since what the
+ * callback must ask for can wait for ever. Librdkafka 2.0 purges such a request when the group ends in that moment. */
+static void leave_main(void *arg)
+{
+    KafkaConsumer *consumer = arg;
+    while (!rd_kafka_consumer_closed(consumer->client))
+        rd_kafka_queue_poll_callback(consumer->events, POLL_SLICE_MS);
+    __atomic_store_n(&consumer->has_left, true, __ATOMIC_RELEASE);
+    bell_ring(&consumer->left);
+}
+
 void kafka_consumer_leave(KafkaConsumer *consumer)
 {
     if (consumer == NULL)
@@ -562,15 +606,16 @@ void kafka_consumer_leave(KafkaConsumer *consumer)
     rd_kafka_error_t *error = rd_kafka_consumer_close_queue(consumer->client, consumer->events);
     if (error != NULL)
         rd_kafka_error_destroy(error); /* the broker will notice by the session's time-out */
+    consumer->leaver = thread_start("kafka-leave", ROLE_BUS, leave_main, consumer, NULL);
 }
 
 bool kafka_consumer_has_left(KafkaConsumer *consumer, int64_t timeout_ms)
 {
     if (consumer == NULL)
         return true;
-    if (!rd_kafka_consumer_closed(consumer->client))
-        rd_kafka_queue_poll_callback(consumer->events, (int)timeout_ms);
-    return rd_kafka_consumer_closed(consumer->client);
+    if (!__atomic_load_n(&consumer->has_left, __ATOMIC_ACQUIRE))
+        bell_wait(&consumer->left, timeout_ms);
+    return __atomic_load_n(&consumer->has_left, __ATOMIC_ACQUIRE);
 }
 
 /* Librdkafka 2.0 aborts the process when a consumer is destroyed that was let into its group and had no assignment yet (an
@@ -589,6 +634,8 @@ bool kafka_consumer_close(KafkaConsumer *consumer)
         return true;
     if (!kafka_consumer_has_left(consumer, 0) || would_abort(consumer))
         return false;
+    thread_join(consumer->leaver);
+    bell_done(&consumer->left);
     rd_kafka_queue_destroy(consumer->messages);
     rd_kafka_queue_destroy(consumer->events);
     if (!kafka_client_end(consumer->client, END_LIMIT_MS))
