@@ -21,6 +21,7 @@ const Route *api_routes(size_t *ret_n_routes)
         {HTTP_PUT, API_BASE_PATH "/flows/{id}", flows_update, false},
         {HTTP_DELETE, API_BASE_PATH "/flows/{id}", flows_delete, false},
         {HTTP_GET, API_BASE_PATH "/flows/{id}/runs", runs_list_of_flow, false},
+        {HTTP_GET, API_BASE_PATH "/flows/{id}/schedule/decisions", decisions_list, false},
         {HTTP_GET, API_BASE_PATH "/runs", runs_list, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/pause", runs_pause, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/resume", runs_resume, false},

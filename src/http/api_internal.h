@@ -90,6 +90,7 @@ void flows_list(ApiRequest *request);
 void flows_get(ApiRequest *request);
 void flows_update(ApiRequest *request);
 void flows_delete(ApiRequest *request);
+void decisions_list(ApiRequest *request);
 void runs_start(ApiRequest *request);
 void runs_list(ApiRequest *request);
 void runs_list_of_flow(ApiRequest *request);
@@ -103,6 +104,8 @@ void health_live(ApiRequest *request);
 void health_ready(ApiRequest *request);
 void health_metrics(ApiRequest *request);
 void sse_open(ApiRequest *request);
+
+const unsigned char *api_cursor_secret(const ApiRequest *request); /* NULL: the store has not answered yet */
 
 /* The list shared by flows and runs. flow_id: the path's, or NULL. */
 void api_list(ApiRequest *request, CallKind kind, const Id *flow_id);

@@ -17,22 +17,87 @@ static void fail_with(Service *service, ServiceCall *call, const GError *error)
     fail(call, call_result_of(error), error->message);
 }
 
-static void get_flow(Service *service, ServiceCall *call)
+/* The caller's flow, or NULL: the call is settled. */
+static Flow *load_own_flow(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) flow = service_load_flow(service, call->flow_id.text, 0, &error);
     if (flow == NULL && error->code != FLOWOPS_NOT_FOUND) {
         fail_with(service, call, error);
-        return;
+        return NULL;
     }
     if (flow == NULL || flow->is_deleted || strcmp(flow->owner.text, call->caller.text) != 0) {
         g_autofree char *message = g_strdup_printf("no flow %s", call->flow_id.text);
         fail(call, RESULT_NOT_FOUND, message);
+        return NULL;
+    }
+    return g_steal_pointer(&flow);
+}
+
+/* From the journal, so that every replica says the same whoever decides. A cron or zone that is not known here (any more)
+ * has no next run. */
+static bool find_next_run(Service *service, const Flow *flow, int64_t *ret_run_at, GError **error)
+{
+    g_autoptr(Schedule) schedule = flow->cron != NULL ? service_open_schedule(service, flow, NULL) : NULL;
+    *ret_run_at = INSTANT_NONE;
+    if (schedule == NULL)
+        return true;
+    g_autoptr(DecisionPage) page = store_read_newest_decisions(service->store, flow->id.text, INT64_MAX, 1, error);
+    if (page == NULL)
+        return false;
+    ScheduleDecision last;
+    ScheduleState state;
+    Id flow_id;
+    schedule_state_init(&state, flow);
+    if (page->n_entries > 0) {
+        if (!schedule_decision_decode(page->entries[0].text, page->entries[0].size, &last, &flow_id, error))
+            return false;
+        last.n_queued = 0; /* slots that wait are decided */
+        schedule_state_from(&state, &last);
+    }
+    if (!schedule_next_run(schedule, &state, clock_wall_ms(service->clock), ret_run_at))
+        *ret_run_at = INSTANT_NONE;
+    return true;
+}
+
+static void get_flow(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = load_own_flow(service, call);
+    int64_t next_run_at;
+    if (flow == NULL)
+        return;
+    if (!find_next_run(service, flow, &next_run_at, &error)) {
+        fail_with(service, call, error);
         return;
     }
     call->data = g_string_sized_new(flow->steps_json_size + 512);
-    flow_encode_detail(flow, call->data);
+    flow_encode_detail(flow, next_run_at, call->data);
     call->tag = flow->version;
+}
+
+static void read_decisions(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = load_own_flow(service, call);
+    if (flow == NULL)
+        return;
+    call->decisions =
+        store_read_newest_decisions(service->store, call->flow_id.text, call->before, call->limit, &error);
+    if (call->decisions == NULL) {
+        fail_with(service, call, error);
+        return;
+    }
+    const DecisionPage *page = call->decisions;
+    ScheduleDecision last;
+    Id flow_id;
+    if (page->n_entries == 0)
+        return;
+    const DecisionEntry *entry = &page->entries[page->n_entries - 1];
+    if (schedule_decision_decode(entry->text, entry->size, &last, &flow_id, &error))
+        call->next_before = last.n;
+    else
+        fail_with(service, call, error);
 }
 
 static RunView *load_run(Service *service, const ServiceCall *call, GError **error)
@@ -117,6 +182,9 @@ static void serve(Service *service, ServiceCall *call)
         break;
     case CALL_READ_EVENTS:
         read_events(service, call);
+        break;
+    case CALL_READ_DECISIONS:
+        read_decisions(service, call);
         break;
     default:
         g_assert_not_reached(); /* the writer's */
