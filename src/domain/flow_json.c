@@ -80,8 +80,7 @@ void steps_encode(Step *const *steps, size_t n_steps, JsonWriter *writer, const 
     json_end_array(writer);
 }
 
-/* Every member, with its default where the request gave none. */
-static void put_schedule(const ScheduleOptions *options, JsonWriter *writer)
+void flow_put_schedule(const ScheduleOptions *options, JsonWriter *writer)
 {
     if (options == NULL) {
         json_put_null(writer, "schedule");
@@ -109,7 +108,7 @@ void flow_encode(const Flow *flow, GString *out)
     json_put_string(&writer, "description", flow->description);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
-    put_schedule(flow->schedule, &writer);
+    flow_put_schedule(flow->schedule, &writer);
     json_put_instant(&writer, "scheduledSince", flow->scheduled_since);
     text_map_encode(&flow->labels, &writer, "labels");
     json_put_int(&writer, "version", flow->version);
@@ -147,7 +146,7 @@ void flow_encode_detail(const Flow *flow, GString *out)
     put_summary_members(flow, &writer);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
-    put_schedule(flow->schedule, &writer);
+    flow_put_schedule(flow->schedule, &writer);
     json_put_null(&writer, "nextRunAt"); /* not a flow's own: see flow.h */
     json_put_int(&writer, "version", flow->version);
     text_map_encode(&flow->labels, &writer, "labels");

@@ -21,6 +21,8 @@ const Route *api_routes(size_t *ret_n_routes)
         {HTTP_PUT, API_BASE_PATH "/flows/{id}", flows_update, false},
         {HTTP_DELETE, API_BASE_PATH "/flows/{id}", flows_delete, false},
         {HTTP_GET, API_BASE_PATH "/flows/{id}/runs", runs_list_of_flow, false},
+        {HTTP_GET, API_BASE_PATH "/flows/{id}/schedule", flows_get_schedule, false},
+        {HTTP_POST, API_BASE_PATH "/schedules/preview", schedules_preview, false},
         {HTTP_GET, API_BASE_PATH "/runs", runs_list, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/pause", runs_pause, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/resume", runs_resume, false},
@@ -47,6 +49,7 @@ Api *api_new(const ApiOptions *options, Service *service, Hub *hub, const Clock 
     api->cursor_secret = options->cursor_secret;
     api->cursor_secret_arg = options->cursor_secret_arg;
     api->version = g_strdup(options->version);
+    api->zone_names = options->zone_names;
     api->started_at = clock_wall_ms(clock);
     api->service = service;
     api->hub = hub;

@@ -37,7 +37,8 @@ void flows_create(ApiRequest *request)
                          .actor = request->caller,
                          .now_ms = now_ms,
                          .make_id = make_id,
-                         .make_id_arg = &now_ms};
+                         .make_id_arg = &now_ms,
+                         .zone_names = request->api->zone_names};
     g_autoptr(Faults) faults = faults_new();
     Flow *flow = flow_create(body, &origin, faults);
     if (!flow) {

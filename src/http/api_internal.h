@@ -29,6 +29,7 @@ struct Api {
     const unsigned char *(*cursor_secret)(void *arg);
     void *cursor_secret_arg;
     char *version;
+    const char *const *zone_names;
     int64_t started_at;
     Service *service;
     Hub *hub;
@@ -90,6 +91,8 @@ void flows_list(ApiRequest *request);
 void flows_get(ApiRequest *request);
 void flows_update(ApiRequest *request);
 void flows_delete(ApiRequest *request);
+void flows_get_schedule(ApiRequest *request);
+void schedules_preview(ApiRequest *request);
 void runs_start(ApiRequest *request);
 void runs_list(ApiRequest *request);
 void runs_list_of_flow(ApiRequest *request);

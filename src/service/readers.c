@@ -3,6 +3,10 @@
 
 #include <string.h>
 
+#include "domain/schedule_preview.h"
+
+#define READER_ZONES 64 /* time zones that each reader keeps ready: 256 KiB at most */
+
 static void fail(ServiceCall *call, CallResult result, const char *message)
 {
     call->result = result;
@@ -17,22 +21,43 @@ static void fail_with(Service *service, ServiceCall *call, const GError *error)
     fail(call, call_result_of(error), error->message);
 }
 
-static void get_flow(Service *service, ServiceCall *call)
+/* The caller's flow; somebody else's does not exist. */
+static Flow *load_own_flow(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) flow = service_load_flow(service, call->flow_id.text, 0, &error);
     if (flow == NULL && error->code != FLOWOPS_NOT_FOUND) {
         fail_with(service, call, error);
-        return;
+        return NULL;
     }
     if (flow == NULL || flow->is_deleted || strcmp(flow->owner.text, call->caller.text) != 0) {
         g_autofree char *message = g_strdup_printf("no flow %s", call->flow_id.text);
         fail(call, RESULT_NOT_FOUND, message);
-        return;
+        return NULL;
     }
+    return g_steal_pointer(&flow);
+}
+
+static void get_flow(Service *service, ServiceCall *call)
+{
+    g_autoptr(Flow) flow = load_own_flow(service, call);
+    if (flow == NULL)
+        return;
     call->data = g_string_sized_new(flow->steps_json_size + 512);
     flow_encode_detail(flow, call->data);
     call->tag = flow->version;
+}
+
+static void show_schedule(Service *service, ServiceCall *call, CronZones *zones)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = call->kind == CALL_PREVIEW_SCHEDULE ? flow_ref(call->flow) : load_own_flow(service, call);
+    if (flow == NULL)
+        return;
+    int64_t from_ms = call->query.from == INSTANT_NONE ? clock_wall_ms(service->clock) : call->query.from;
+    call->data = g_string_new(NULL);
+    if (!schedule_preview_encode(flow, zones, from_ms, call->limit, call->data, &error))
+        fail(call, RESULT_CONFLICT, error->message); /* saved where the zone was known */
 }
 
 static RunView *load_run(Service *service, const ServiceCall *call, GError **error)
@@ -96,7 +121,7 @@ static void read_events(Service *service, ServiceCall *call)
         service_note_seq(service, call->run_id.text, call->journal->entries[call->journal->n_entries - 1].seq);
 }
 
-static void serve(Service *service, ServiceCall *call)
+static void serve(Service *service, ServiceCall *call, CronZones *zones)
 {
     call->result = RESULT_OK;
     if (atomic_load(&service->is_past_deadline)) {
@@ -118,6 +143,10 @@ static void serve(Service *service, ServiceCall *call)
     case CALL_READ_EVENTS:
         read_events(service, call);
         break;
+    case CALL_GET_SCHEDULE:
+    case CALL_PREVIEW_SCHEDULE:
+        show_schedule(service, call, zones);
+        break;
     default:
         g_assert_not_reached(); /* the writer's */
     }
@@ -127,8 +156,9 @@ static void serve(Service *service, ServiceCall *call)
 void reader_main(void *arg)
 {
     Service *service = arg;
+    g_autoptr(CronZones) zones = cron_zones_new(READER_ZONES);
     void *call;
     size_t n;
     while (queue_pop(service->reads, &call, 1, -1, &n) == QUEUE_OK)
-        serve(service, call);
+        serve(service, call, zones);
 }

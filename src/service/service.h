@@ -26,6 +26,7 @@ typedef struct {
     size_t n_readers;          /* store reader threads */
     int64_t command_resend_ms; /* COMMAND_RESEND_SECONDS */
     int64_t run_retention_ms; /* a settled run is deleted so long after its last change; 0: never. RUN_RETENTION_DAYS */
+    const char *const *zone_names; /* as FlowOrigin.zone_names; the caller keeps them while the service runs */
 } ServiceOptions;
 
 /* Starts writer, readers, relay, intake and sweeper. On a bus that is not durable nothing is published before an engine has
@@ -52,11 +53,13 @@ typedef enum {
     CALL_COMMAND_RUN, /* run_id command is_forced precondition */
     CALL_DELETE_RUN,  /* run_id precondition */
     /* readers */
-    CALL_GET_FLOW,    /* flow_id */
-    CALL_LIST_FLOWS,  /* query */
-    CALL_GET_RUN,     /* run_id */
-    CALL_LIST_RUNS,   /* query */
-    CALL_READ_EVENTS, /* run_id after limit */
+    CALL_GET_FLOW,         /* flow_id */
+    CALL_LIST_FLOWS,       /* query */
+    CALL_GET_RUN,          /* run_id */
+    CALL_LIST_RUNS,        /* query */
+    CALL_READ_EVENTS,      /* run_id after limit */
+    CALL_GET_SCHEDULE,     /* flow_id query.from limit */
+    CALL_PREVIEW_SCHEDULE, /* flow query.from limit */
 } CallKind;
 
 typedef enum {
@@ -106,7 +109,7 @@ struct ServiceCall {
     /* in; owned by the call */
     Id caller; /* the user */
     Id flow_id, run_id;
-    Flow *flow;      /* CREATE_FLOW: validated on the caller's side */
+    Flow *flow;      /* CREATE_FLOW, PREVIEW_SCHEDULE: validated on the caller's side */
     JsonValue *body; /* UPDATE_FLOW */
     Precondition precondition;
     CommandKind command;
@@ -126,7 +129,7 @@ struct ServiceCall {
     } query_text;
     ListQuery query;
     int64_t after; /* READ_EVENTS */
-    size_t limit;
+    size_t limit;  /* events, slots */
 
     /* out */
     CallResult result;

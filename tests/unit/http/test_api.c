@@ -105,6 +105,8 @@ static void test_every_route_of_the_contract(void **state)
         {HTTP_DELETE, BASE "/flows/" FLOW},
         {HTTP_POST, BASE "/flows/" FLOW "/start"},
         {HTTP_GET, BASE "/flows/" FLOW "/runs"},
+        {HTTP_GET, BASE "/flows/" FLOW "/schedule"},
+        {HTTP_POST, BASE "/schedules/preview"},
         {HTTP_GET, BASE "/runs"},
         {HTTP_POST, BASE "/runs/" RUN "/pause"},
         {HTTP_POST, BASE "/runs/" RUN "/resume"},
