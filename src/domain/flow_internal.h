@@ -35,7 +35,7 @@ bool step_type_parse(const char *text, StepType *ret_type); /* any case */
 
 void steps_encode(Step *const *steps, size_t n_steps, JsonWriter *writer, const char *key);
 /* `schedule` with every member, its default where the request gave none; NULL is null. */
-void flow_put_schedule(const ScheduleOptions *options, JsonWriter *writer);
+void flow_put_schedule(const ScheduleOptions *options, bool has_inputs, JsonWriter *writer);
 
 /* A step as the request has it, with its place. */
 typedef struct {

@@ -81,7 +81,7 @@ bool schedule_preview_encode(const Flow *flow, CronZones *zones, int64_t from_ms
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone == NULL ? "UTC" : flow->timezone);
     json_put_string(&writer, "description", description);
-    flow_put_schedule(flow->schedule, &writer);
+    flow_put_schedule(flow->schedule, true, &writer);
     json_begin_array(&writer, "slots");
     int64_t slot = from_ms - 1;
     for (size_t i = 0; schedule != NULL && i < count && schedule_next_slot(schedule, slot, &slot); i++)

@@ -197,6 +197,56 @@ static bool fault_read_outbox(Store *base, const RunSeq *after, size_t limit, Ru
            inner->ops->read_outbox(inner, after, limit, ret_entries, ret_n, error);
 }
 
+static DecisionPage *fault_read_decisions(Store *base, const char *flow_id, int64_t after, size_t limit, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_DECISIONS, error)
+               ? inner->ops->read_decisions(inner, flow_id, after, limit, error)
+               : NULL;
+}
+
+static DecisionPage *fault_read_newest_decisions(Store *base, const char *flow_id, int64_t before, size_t limit,
+                                                 GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_DECISIONS, error)
+               ? inner->ops->read_newest_decisions(inner, flow_id, before, limit, error)
+               : NULL;
+}
+
+static DecisionPage *fault_read_owed_decisions(Store *base, const char *flow_id, const DecisionKey *after, size_t limit,
+                                               GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_OWED_DECISIONS, error)
+               ? inner->ops->read_owed_decisions(inner, flow_id, after, limit, error)
+               : NULL;
+}
+
+static ScheduledPage *fault_read_scheduled_flows(Store *base, const char *after, size_t limit, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_SCHEDULED_FLOWS, error)
+               ? inner->ops->read_scheduled_flows(inner, after, limit, error)
+               : NULL;
+}
+
+static bool fault_list_changed_flows(Store *base, int64_t from, const FlowVersion *after, size_t limit,
+                                     FlowVersion *ret_flows, size_t *ret_n, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_CHANGED_FLOWS, error) &&
+           inner->ops->list_changed_flows(inner, from, after, limit, ret_flows, ret_n, error);
+}
+
+static bool fault_list_open_system_runs(Store *base, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
+                                        GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_OPEN_SYSTEM_RUNS, error) &&
+           inner->ops->list_open_system_runs(inner, flow_id, limit, ret_ids, ret_n, error);
+}
+
 static bool fault_check(Store *base, GError **error)
 {
     Store *inner = inner_of(base);
@@ -243,6 +293,12 @@ static const StoreOps fault_ops = {
     .list_runs_behind = fault_list_runs_behind,
     .find_newer = fault_find_newer,
     .get_flow_versions = fault_get_flow_versions,
+    .read_decisions = fault_read_decisions,
+    .read_newest_decisions = fault_read_newest_decisions,
+    .read_owed_decisions = fault_read_owed_decisions,
+    .read_scheduled_flows = fault_read_scheduled_flows,
+    .list_changed_flows = fault_list_changed_flows,
+    .list_open_system_runs = fault_list_open_system_runs,
     .check = fault_check,
     .secret = fault_secret,
     .interrupt = fault_interrupt,

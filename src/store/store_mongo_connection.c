@@ -13,7 +13,8 @@
 
 static const char *const collection_names[N_COLLECTIONS] = {
     [COLLECTION_RUN_EVENTS] = "run_events", [COLLECTION_RUNS] = "runs", [COLLECTION_FLOW_VERSIONS] = "flow_versions",
-    [COLLECTION_FLOWS] = "flows",           [COLLECTION_META] = "meta",
+    [COLLECTION_FLOWS] = "flows",           [COLLECTION_DECISIONS] = "schedule_decisions",
+    [COLLECTION_SCHEDULES] = "schedules",   [COLLECTION_META] = "meta",
 };
 
 /* ---- the pool ---- */

@@ -33,6 +33,8 @@ typedef enum {
     COLLECTION_RUNS,
     COLLECTION_FLOW_VERSIONS,
     COLLECTION_FLOWS,
+    COLLECTION_DECISIONS,
+    COLLECTION_SCHEDULES,
     COLLECTION_META,
     N_COLLECTIONS,
 } MongoCollection;
@@ -223,6 +225,23 @@ void projection_free(Projection *projection);
 
 /* Writes the documents, then removes the marks. False: to be done again. */
 bool projections_apply(MongoStore *store, Projection **projections, size_t n, GError **error);
+
+/* ---- store_mongo_schedule.c ---- */
+
+/* The WRITE_DECISION and WRITE_MADE among these; their outcomes are NOTHING before. */
+bool mongo_write_decisions(const ClientLease *lease, StoreWrite *writes, size_t n_writes, GError **error);
+DecisionPage *mongo_read_decisions(Store *store, const char *flow_id, int64_t after, size_t limit, GError **error);
+DecisionPage *mongo_read_newest_decisions(Store *store, const char *flow_id, int64_t before, size_t limit,
+                                          GError **error);
+DecisionPage *mongo_read_owed_decisions(Store *store, const char *flow_id, const DecisionKey *after, size_t limit,
+                                        GError **error);
+ScheduledPage *mongo_read_scheduled_flows(Store *store, const char *after, size_t limit, GError **error);
+bool mongo_list_changed_flows(Store *store, int64_t from, const FlowVersion *after, size_t limit,
+                              FlowVersion *ret_flows, size_t *ret_n, GError **error);
+bool mongo_list_open_system_runs(Store *store, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
+                                 GError **error);
+/* Once for a database: flows that had a cron before there were schedules get what a scheduler reads. */
+MUST_CHECK bool mongo_heal_schedules(MongoStore *store, GError **error);
 
 /* ---- store_mongo_upkeep.c ---- */
 

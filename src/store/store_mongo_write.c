@@ -152,6 +152,14 @@ static void delete_runs(WriteCall *call, const ClientLease *lease)
     }
 }
 
+static void write_decisions(WriteCall *call, const ClientLease *lease)
+{
+    GError *error = NULL;
+    if (!mongo_write_decisions(lease, call->writes, call->n_writes, &error)) {
+        keep_error(call, error);
+    }
+}
+
 /* What was written, or needs no journal, goes to the projector; the room of the rest is given back. */
 static void project(WriteCall *call)
 {
@@ -186,6 +194,7 @@ static void write_all(WriteCall *call)
         write_journal(call, &lease);
         write_flows(call, &lease);
         delete_runs(call, &lease);
+        write_decisions(call, &lease);
     }
     project(call);
 }
