@@ -12,9 +12,15 @@
 #define SOCKET_MS 5000
 
 static const char *const collection_names[N_COLLECTIONS] = {
-    [COLLECTION_RUN_EVENTS] = "run_events", [COLLECTION_RUNS] = "runs", [COLLECTION_FLOW_VERSIONS] = "flow_versions",
-    [COLLECTION_FLOWS] = "flows",           [COLLECTION_DECISIONS] = "schedule_decisions",
-    [COLLECTION_SCHEDULES] = "schedules",   [COLLECTION_META] = "meta",
+    [COLLECTION_RUN_EVENTS] = "run_events",
+    [COLLECTION_RUNS] = "runs",
+    [COLLECTION_FLOW_VERSIONS] = "flow_versions",
+    [COLLECTION_FLOWS] = "flows",
+    [COLLECTION_DECISIONS] = "schedule_decisions",
+    [COLLECTION_SCHEDULES] = "schedules",
+    [COLLECTION_BACKFILLS] = "backfills",
+    [COLLECTION_BACKFILL_ENTRIES] = "backfill_entries",
+    [COLLECTION_META] = "meta",
 };
 
 /* ---- the pool ---- */

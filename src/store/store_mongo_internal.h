@@ -35,6 +35,8 @@ typedef enum {
     COLLECTION_FLOWS,
     COLLECTION_DECISIONS,
     COLLECTION_SCHEDULES,
+    COLLECTION_BACKFILLS,
+    COLLECTION_BACKFILL_ENTRIES,
     COLLECTION_META,
     N_COLLECTIONS,
 } MongoCollection;
@@ -243,6 +245,15 @@ bool mongo_list_open_system_runs(Store *store, const char *flow_id, size_t limit
 /* Once for a database: flows that had a cron before there were schedules get what a scheduler reads. */
 MUST_CHECK bool mongo_heal_schedules(MongoStore *store, GError **error);
 
+/* ---- store_mongo_backfill.c ---- */
+
+bool mongo_write_backfill(const ClientLease *lease, const BackfillEntry *entry, WriteOutcome *ret_outcome,
+                          GError **error);
+BackfillRecord *mongo_get_backfill(Store *store, const char *backfill_id, bool has_plan, GError **error);
+bool mongo_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                               GError **error);
+bool mongo_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error);
+
 /* ---- store_mongo_upkeep.c ---- */
 
 WriteOutcome mongo_delete_runs(const ClientLease *lease, const Id *run_ids, size_t n, GError **error);
@@ -276,6 +287,7 @@ bool mongo_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_
 
 ListPage *mongo_list_flows(Store *store, const ListQuery *query, GError **error);
 ListPage *mongo_list_runs(Store *store, const ListQuery *query, GError **error);
+ListPage *mongo_list_backfills(Store *store, const ListQuery *query, GError **error);
 /* Counts what a filter finds. */
 bool mongo_count(const ClientLease *lease, MongoCollection collection, const bson_t *filter, int64_t *ret_n,
                  GError **error);

@@ -215,6 +215,8 @@ static bool has_followed(Store *store, const StoreWrite *write)
     size_t n = 0;
     if (write->kind == WRITE_FLOW || write->kind == WRITE_DELETE_RUN)
         return true;
+    if (write->kind == WRITE_DECISION || write->kind == WRITE_MADE || write->kind == WRITE_BACKFILL)
+        return true;
     if (write->kind == WRITE_PUBLISHED) {
         const RunSeq *published = &write->published;
         assert_true(store_read_outbox_of(store, published->run_id.text, published->seq + 1, G_N_ELEMENTS(entries),
