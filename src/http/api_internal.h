@@ -48,6 +48,7 @@ struct ApiRequest {
     HttpRequest *http;
     Id caller; /* unless the route is public */
     Id id;     /* of the path, where the route has one */
+    Id second_id; /* the same: of a backfill behind its flow's */
     void *arg; /* the handler's, kept until the call's answer */
 };
 
@@ -93,6 +94,12 @@ void flows_update(ApiRequest *request);
 void flows_delete(ApiRequest *request);
 void flows_get_schedule(ApiRequest *request);
 void schedules_preview(ApiRequest *request);
+void backfills_create(ApiRequest *request);
+void backfills_list(ApiRequest *request);
+void backfills_get(ApiRequest *request);
+void backfills_pause(ApiRequest *request);
+void backfills_resume(ApiRequest *request);
+void backfills_cancel(ApiRequest *request);
 void runs_start(ApiRequest *request);
 void runs_list(ApiRequest *request);
 void runs_list_of_flow(ApiRequest *request);
@@ -107,7 +114,7 @@ void health_ready(ApiRequest *request);
 void health_metrics(ApiRequest *request);
 void sse_open(ApiRequest *request);
 
-/* The list shared by flows and runs. flow_id: the path's, or NULL. */
+/* The list shared by flows, runs and backfills. flow_id: the path's, or NULL. */
 void api_list(ApiRequest *request, CallKind kind, const Id *flow_id);
 
 void sse_loop_free(SseLoop *sse); /* after the loops ended; NULL is fine */

@@ -8,7 +8,7 @@
 
 #define CURSOR_SECRET_SIZE 32
 
-typedef enum { CURSOR_FLOWS = 1, CURSOR_RUNS = 2 } CursorList;
+typedef enum { CURSOR_FLOWS = 1, CURSOR_RUNS = 2, CURSOR_BACKFILLS = 3 } CursorList;
 
 /* base64url text (RFC 4648, 5), to be freed. */
 char *cursor_encode(const unsigned char secret[CURSOR_SECRET_SIZE], CursorList list, const Id *owner,

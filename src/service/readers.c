@@ -99,8 +99,12 @@ static void get_run(Service *service, ServiceCall *call)
 static void list(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
-    call->list = call->kind == CALL_LIST_FLOWS ? store_list_flows(service->store, &call->query, &error)
-                                               : store_list_runs(service->store, &call->query, &error);
+    if (call->kind == CALL_LIST_FLOWS)
+        call->list = store_list_flows(service->store, &call->query, &error);
+    else if (call->kind == CALL_LIST_RUNS)
+        call->list = store_list_runs(service->store, &call->query, &error);
+    else
+        call->list = store_list_backfills(service->store, &call->query, &error);
     if (call->list == NULL)
         fail_with(service, call, error);
 }
@@ -138,10 +142,20 @@ static void serve(Service *service, ServiceCall *call, CronZones *zones)
         break;
     case CALL_LIST_FLOWS:
     case CALL_LIST_RUNS:
+    case CALL_LIST_BACKFILLS:
         list(service, call);
         break;
     case CALL_READ_EVENTS:
         read_events(service, call);
+        break;
+    case CALL_CREATE_BACKFILL:
+        service_create_backfill(service, call);
+        break;
+    case CALL_COMMAND_BACKFILL:
+        service_steer_backfill(service, call);
+        break;
+    case CALL_GET_BACKFILL:
+        service_get_backfill(service, call);
         break;
     case CALL_GET_SCHEDULE:
     case CALL_PREVIEW_SCHEDULE:

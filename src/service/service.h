@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "bus/bus.h"
+#include "domain/backfill.h"
 #include "domain/fault.h"
 #include "domain/flow.h"
 #include "domain/run.h"
@@ -59,6 +60,10 @@ typedef enum {
     CALL_LIST_RUNS,        /* query */
     CALL_READ_EVENTS,      /* run_id after limit */
     CALL_GET_SCHEDULE,     /* flow_id query.from limit */
+    CALL_CREATE_BACKFILL,  /* flow_id backfill.request, start's key; data: the state, or what a dry run has found */
+    CALL_COMMAND_BACKFILL, /* flow_id backfill.id backfill.command */
+    CALL_GET_BACKFILL,     /* flow_id backfill.id */
+    CALL_LIST_BACKFILLS,   /* query */
     CALL_PREVIEW_SCHEDULE, /* flow query.from limit */
 } CallKind;
 
@@ -121,6 +126,11 @@ struct ServiceCall {
         char *idempotency_key; /* NULL: none */
         char *request_digest;  /* with a key: equal for equal bodies */
     } start;
+    struct {
+        Id id; /* out of CREATE_BACKFILL, too */
+        BackfillRequest request;
+        BackfillCommand command;
+    } backfill;
     struct { /* owned copies behind query's pointers */
         Id flow_id, step_id;
         RunStatus status;
