@@ -52,6 +52,7 @@ static bool start_core(App *app, const Config *config, GError **error)
         .cache_bytes = (size_t)config->cache_bytes,
         .n_readers = (size_t)config->store_readers,
         .command_resend_ms = config->command_resend_seconds * 1000,
+        .has_scheduler = true,
         .run_retention_ms = config->run_retention_days * 24 * 3600 * 1000,
         .zone_names = (const char *const *)app->zone_names,
     };

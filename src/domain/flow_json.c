@@ -157,7 +157,7 @@ void flow_encode_summary(const Flow *flow, GString *out)
     json_end_object(&writer);
 }
 
-void flow_encode_detail(const Flow *flow, GString *out)
+void flow_encode_detail(const Flow *flow, int64_t next_run_at, GString *out)
 {
     JsonWriter writer = json_writer(out);
     json_begin_object(&writer, NULL);
@@ -165,7 +165,7 @@ void flow_encode_detail(const Flow *flow, GString *out)
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
     flow_put_schedule(flow->schedule, true, &writer);
-    json_put_null(&writer, "nextRunAt"); /* not a flow's own: see flow.h */
+    json_put_instant(&writer, "nextRunAt", next_run_at);
     json_put_int(&writer, "version", flow->version);
     text_map_encode(&flow->labels, &writer, "labels");
     json_put_raw(&writer, "steps", flow->steps_json, flow->steps_json_size);

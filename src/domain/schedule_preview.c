@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "domain/flow_internal.h"
-#include "domain/schedule.h"
 
 #define LOCAL_TEXT_SIZE (INSTANT_TEXT_SIZE + 12) /* "+05:45"; before 1972 some zones had seconds: "-00:44:30" */
 
@@ -66,12 +65,8 @@ static void put_slot(JsonWriter *writer, const Schedule *schedule, int64_t slot_
     json_end_object(writer);
 }
 
-bool schedule_preview_encode(const Flow *flow, CronZones *zones, int64_t from_ms, size_t count, GString *out,
-                             GError **error)
+void schedule_preview_encode(const Flow *flow, const Schedule *schedule, int64_t from_ms, size_t count, GString *out)
 {
-    g_autoptr(Schedule) schedule = NULL;
-    if (flow->cron != NULL && (schedule = schedule_new(flow, zones, error)) == NULL)
-        return false;
     bool is_saved = flow->id.text[0] != '\0';
     bool is_run_at_known = is_saved || flow->schedule == NULL || flow->schedule->jitter_s == 0;
     g_autofree char *description = schedule == NULL ? NULL : cron_describe(schedule_cron(schedule));
@@ -88,5 +83,4 @@ bool schedule_preview_encode(const Flow *flow, CronZones *zones, int64_t from_ms
         put_slot(&writer, schedule, slot, is_run_at_known);
     json_end_array(&writer);
     json_end_object(&writer);
-    return true;
 }

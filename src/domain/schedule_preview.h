@@ -1,10 +1,10 @@
 /* schedule_preview.h - the coming slots of a flow for people to look at, before it is saved or after.
- * Thread: any; CronZones one at a time. Pure: the time comes from the caller. docs/schedules.md has the form. */
+ * Thread: any. Pure: the time comes from the caller. docs/schedules.md has the form. */
 #ifndef FLOWOPS_DOMAIN_SCHEDULE_PREVIEW_H
 #define FLOWOPS_DOMAIN_SCHEDULE_PREVIEW_H
 
-#include "domain/cron_zone.h"
 #include "domain/flow_request.h"
+#include "domain/schedule.h"
 
 #define SCHEDULE_PREVIEW_DEFAULT 20
 #define SCHEDULE_PREVIEW_MAX 1000 /* slots of one answer: some 150 KB */
@@ -15,9 +15,8 @@ MUST_CHECK Flow *schedule_preview_read(const JsonValue *body, const FlowOrigin *
                                        size_t *ret_count, Faults *faults);
 
 /* Appends {flowId cron timezone description schedule slots[{slot local runAt}]} with at most `count` slots from `from_ms`
- * on; none for a flow without a cron. Where a jitter hangs on a flow's id that is not there yet, runAt is null. INVALID (with
- * something appended): the zone is not known here any more. */
-MUST_CHECK bool schedule_preview_encode(const Flow *flow, CronZones *zones, int64_t from_ms, size_t count, GString *out,
-                                        GError **error);
+ * on. schedule: the flow's; NULL: it has no cron, and no slots. Where a jitter hangs on a flow's id that is not there yet,
+ * runAt is null. */
+void schedule_preview_encode(const Flow *flow, const Schedule *schedule, int64_t from_ms, size_t count, GString *out);
 
 #endif

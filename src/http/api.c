@@ -29,6 +29,7 @@ const Route *api_routes(size_t *ret_n_routes)
         {HTTP_POST, API_BASE_PATH "/flows/{id}/backfills/{id}/pause", backfills_pause, false},
         {HTTP_POST, API_BASE_PATH "/flows/{id}/backfills/{id}/resume", backfills_resume, false},
         {HTTP_POST, API_BASE_PATH "/flows/{id}/backfills/{id}/cancel", backfills_cancel, false},
+        {HTTP_GET, API_BASE_PATH "/flows/{id}/schedule/decisions", decisions_list, false},
         {HTTP_GET, API_BASE_PATH "/runs", runs_list, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/pause", runs_pause, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/resume", runs_resume, false},

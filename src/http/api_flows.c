@@ -53,7 +53,7 @@ void flows_create(ApiRequest *request)
 
 /* ---- GET /flows ---- */
 
-static const unsigned char *cursor_secret(const ApiRequest *request)
+const unsigned char *api_cursor_secret(const ApiRequest *request)
 {
     return request->api->cursor_secret(request->api->cursor_secret_arg);
 }
@@ -79,7 +79,7 @@ static void listed(ApiRequest *request, ServiceCall *call)
 
     CursorList kind = cursor_list_of(call->kind);
     g_autofree char *next = NULL;
-    const unsigned char *secret = cursor_secret(request); /* known: the store has answered */
+    const unsigned char *secret = api_cursor_secret(request); /* known: the store has answered */
     if (list->has_more && list->n_items > 0 && secret)
         next = cursor_encode(secret, kind, &call->caller, &list->items[list->n_items - 1].position);
     int64_t page_size = (int64_t)call->query.limit;
@@ -93,7 +93,7 @@ static void listed(ApiRequest *request, ServiceCall *call)
 
 void api_list(ApiRequest *request, CallKind kind, const Id *flow_id)
 {
-    const unsigned char *secret = cursor_secret(request);
+    const unsigned char *secret = api_cursor_secret(request);
     if (!secret) {
         api_reply_failure(request, RESULT_UNAVAILABLE, NULL, "the store does not answer");
         return;

@@ -46,10 +46,10 @@ struct ApiRequest {
     Api *api;
     ApiLoop *loop;
     HttpRequest *http;
-    Id caller; /* unless the route is public */
-    Id id;     /* of the path, where the route has one */
+    Id caller;    /* unless the route is public */
+    Id id;        /* of the path, where the route has one */
     Id second_id; /* the same: of a backfill behind its flow's */
-    void *arg; /* the handler's, kept until the call's answer */
+    void *arg;    /* the handler's, kept until the call's answer */
 };
 
 /* ---- replies: each consumes the request ---- */
@@ -100,6 +100,7 @@ void backfills_get(ApiRequest *request);
 void backfills_pause(ApiRequest *request);
 void backfills_resume(ApiRequest *request);
 void backfills_cancel(ApiRequest *request);
+void decisions_list(ApiRequest *request);
 void runs_start(ApiRequest *request);
 void runs_list(ApiRequest *request);
 void runs_list_of_flow(ApiRequest *request);
@@ -113,6 +114,8 @@ void health_live(ApiRequest *request);
 void health_ready(ApiRequest *request);
 void health_metrics(ApiRequest *request);
 void sse_open(ApiRequest *request);
+
+const unsigned char *api_cursor_secret(const ApiRequest *request); /* NULL: the store has not answered yet */
 
 /* The list shared by flows, runs and backfills. flow_id: the path's, or NULL. */
 void api_list(ApiRequest *request, CallKind kind, const Id *flow_id);

@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "domain/schedule_preview.h"
-
-#define READER_ZONES 64 /* time zones that each reader keeps ready: 256 KiB at most */
+#include "service/backfills.h"
 
 static void fail(ServiceCall *call, CallResult result, const char *message)
 {
@@ -21,7 +20,7 @@ static void fail_with(Service *service, ServiceCall *call, const GError *error)
     fail(call, call_result_of(error), error->message);
 }
 
-/* The caller's flow; somebody else's does not exist. */
+/* The caller's flow, or NULL: the call is settled. */
 static Flow *load_own_flow(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
@@ -38,26 +37,86 @@ static Flow *load_own_flow(Service *service, ServiceCall *call)
     return g_steal_pointer(&flow);
 }
 
+/* From the journal, so that every replica says the same whoever decides. A cron or zone that is not known here (any more)
+ * has no next run. */
+static bool find_next_run(Service *service, const Flow *flow, int64_t *ret_run_at, GError **error)
+{
+    g_autoptr(Schedule) schedule = flow->cron != NULL ? service_open_schedule(service, flow, NULL) : NULL;
+    *ret_run_at = INSTANT_NONE;
+    if (schedule == NULL)
+        return true;
+    g_autoptr(DecisionPage) page = store_read_newest_decisions(service->store, flow->id.text, INT64_MAX, 1, error);
+    if (page == NULL)
+        return false;
+    ScheduleDecision last;
+    ScheduleState state;
+    Id flow_id;
+    schedule_state_init(&state, flow);
+    if (page->n_entries > 0) {
+        if (!schedule_decision_decode(page->entries[0].text, page->entries[0].size, &last, &flow_id, error))
+            return false;
+        last.n_queued = 0; /* slots that wait are decided */
+        schedule_state_from(&state, &last);
+    }
+    if (!schedule_next_run(schedule, &state, clock_wall_ms(service->clock), ret_run_at))
+        *ret_run_at = INSTANT_NONE;
+    return true;
+}
+
 static void get_flow(Service *service, ServiceCall *call)
 {
+    g_autoptr(GError) error = NULL;
     g_autoptr(Flow) flow = load_own_flow(service, call);
+    int64_t next_run_at;
     if (flow == NULL)
         return;
+    if (!find_next_run(service, flow, &next_run_at, &error)) {
+        fail_with(service, call, error);
+        return;
+    }
     call->data = g_string_sized_new(flow->steps_json_size + 512);
-    flow_encode_detail(flow, call->data);
+    flow_encode_detail(flow, next_run_at, call->data);
     call->tag = flow->version;
 }
 
-static void show_schedule(Service *service, ServiceCall *call, CronZones *zones)
+static void show_schedule(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) flow = call->kind == CALL_PREVIEW_SCHEDULE ? flow_ref(call->flow) : load_own_flow(service, call);
     if (flow == NULL)
         return;
+    g_autoptr(Schedule) schedule = flow->cron != NULL ? service_open_schedule(service, flow, &error) : NULL;
+    if (error != NULL) {
+        fail(call, RESULT_CONFLICT, error->message); /* saved where the zone was known */
+        return;
+    }
     int64_t from_ms = call->query.from == INSTANT_NONE ? clock_wall_ms(service->clock) : call->query.from;
     call->data = g_string_new(NULL);
-    if (!schedule_preview_encode(flow, zones, from_ms, call->limit, call->data, &error))
-        fail(call, RESULT_CONFLICT, error->message); /* saved where the zone was known */
+    schedule_preview_encode(flow, schedule, from_ms, call->limit, call->data);
+}
+
+static void read_decisions(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = load_own_flow(service, call);
+    if (flow == NULL)
+        return;
+    call->decisions =
+        store_read_newest_decisions(service->store, call->flow_id.text, call->before, call->limit, &error);
+    if (call->decisions == NULL) {
+        fail_with(service, call, error);
+        return;
+    }
+    const DecisionPage *page = call->decisions;
+    ScheduleDecision last;
+    Id flow_id;
+    if (page->n_entries == 0)
+        return;
+    const DecisionEntry *entry = &page->entries[page->n_entries - 1];
+    if (schedule_decision_decode(entry->text, entry->size, &last, &flow_id, &error))
+        call->next_before = last.n;
+    else
+        fail_with(service, call, error);
 }
 
 static RunView *load_run(Service *service, const ServiceCall *call, GError **error)
@@ -125,7 +184,7 @@ static void read_events(Service *service, ServiceCall *call)
         service_note_seq(service, call->run_id.text, call->journal->entries[call->journal->n_entries - 1].seq);
 }
 
-static void serve(Service *service, ServiceCall *call, CronZones *zones)
+static void serve(Service *service, ServiceCall *call)
 {
     call->result = RESULT_OK;
     if (atomic_load(&service->is_past_deadline)) {
@@ -159,7 +218,10 @@ static void serve(Service *service, ServiceCall *call, CronZones *zones)
         break;
     case CALL_GET_SCHEDULE:
     case CALL_PREVIEW_SCHEDULE:
-        show_schedule(service, call, zones);
+        show_schedule(service, call);
+        break;
+    case CALL_READ_DECISIONS:
+        read_decisions(service, call);
         break;
     default:
         g_assert_not_reached(); /* the writer's */
@@ -170,9 +232,8 @@ static void serve(Service *service, ServiceCall *call, CronZones *zones)
 void reader_main(void *arg)
 {
     Service *service = arg;
-    g_autoptr(CronZones) zones = cron_zones_new(READER_ZONES);
     void *call;
     size_t n;
     while (queue_pop(service->reads, &call, 1, -1, &n) == QUEUE_OK)
-        serve(service, call, zones);
+        serve(service, call);
 }

@@ -9,13 +9,13 @@
 #include "base/log.h"
 #include "service/backfills.h"
 
-#define LOOK_MS 5000          /* should the end of a run go unheard */
-#define SHARED_LOOK_MS 1000   /* the same where runs end at other replicas */
-#define POLL_MS 2000          /* shared store: what other replicas have taken in */
+#define LOOK_MS 5000        /* should the end of a run go unheard */
+#define SHARED_LOOK_MS 1000 /* the same where runs end at other replicas */
+#define POLL_MS 2000        /* shared store: what other replicas have taken in */
 #define POLL_PAGE 200
-#define STEP_MS 200           /* of one step: slots that are due come before backfills */
+#define STEP_MS 200            /* of one step: slots that are due come before backfills */
 #define DAMAGED_LOOK_MS 600000 /* for one that cannot go on; it is told each time */
-#define OTHERS_AGE_MS 10000   /* runs that its replica did not make in this time, it will not make any more */
+#define OTHERS_AGE_MS 10000    /* runs that its replica did not make in this time, it will not make any more */
 
 typedef struct {
     Id id; /* first: it is the key of by_id */
@@ -191,10 +191,14 @@ static Look append(Scheduler *scheduler, OpenBackfill *open, const Backfill *nex
 
 /* What lists show was left behind by a writer that died: a second writer of the newest entry is told of a conflict, and brings it
  * forward. */
-static void heal(Scheduler *scheduler, const OpenBackfill *open)
+static Look heal(Scheduler *scheduler, const OpenBackfill *open)
 {
-    if (scheduler->service->is_shared && open->state.n > 1 && open->own_n != open->state.n)
-        (void)service_append_backfill(scheduler->service, &open->state, NULL, &scheduler->latch, NULL);
+    g_autoptr(GError) error = NULL;
+    if (!scheduler->service->is_shared || open->state.n == 1 || open->own_n == open->state.n ||
+        service_append_backfill(scheduler->service, &open->state, NULL, &scheduler->latch, &error) ||
+        error->code == FLOWOPS_CONFLICT)
+        return LOOK_OVER;
+    return fail_with(scheduler, open, "recording what backfills do", error);
 }
 
 /* ---- its flow ---- */
@@ -272,10 +276,8 @@ static Look carry_out(Scheduler *scheduler, OpenBackfill *open, Flow *flow, cons
     for (size_t i = 0; i < n && look == LOOK_DONE; i++) {
         g_autoptr(GError) error = NULL;
         int64_t slot = open->plan.slots[first + i];
-        starts[i] = (SlotStart){.flow = flow,
-                                .run_id = schedule_run_id(&flow->id, slot),
-                                .slot = slot,
-                                .backfill_id = &open->id};
+        starts[i] = (SlotStart){
+            .flow = flow, .run_id = schedule_run_id(&flow->id, slot), .slot = slot, .backfill_id = &open->id};
         if (!schedule_run_inputs(schedule, flow, slot, &starts[i].inputs, &error))
             look = fail_with(scheduler, open, "starting runs", error);
     }
@@ -323,8 +325,8 @@ static Look advance(Scheduler *scheduler, OpenBackfill *open, Flow *flow, const 
 static Look cancel(Scheduler *scheduler, OpenBackfill *open, BackfillReason reason)
 {
     Backfill next;
-    if (backfill_command(&open->state, BACKFILL_CANCEL, reason, NULL, clock_wall_ms(scheduler->service->clock), &next) !=
-        BACKFILL_APPEND)
+    if (backfill_command(&open->state, BACKFILL_CANCEL, reason, NULL, clock_wall_ms(scheduler->service->clock),
+                         &next) != BACKFILL_APPEND)
         return LOOK_DONE;
     return append(scheduler, open, &next);
 }
@@ -339,10 +341,8 @@ static Look look_at(Scheduler *scheduler, OpenBackfill *open)
     Look look = reload(scheduler, open);
     if (look != LOOK_DONE)
         return look;
-    if (!backfill_is_open(&open->state)) {
-        heal(scheduler, open);
-        return LOOK_OVER;
-    }
+    if (!backfill_is_open(&open->state))
+        return heal(scheduler, open);
     bool has_more = open->n_made < open->state.n_slots;
     look = has_more ? load_flow(scheduler, open, &flow, &schedule, &reason) : LOOK_DONE;
     if (look == LOOK_DONE && reason != BACKFILL_NO_REASON)

@@ -334,6 +334,8 @@ typedef struct {
 MUST_CHECK bool store_list_changed_flows(Store *store, int64_t from, const FlowVersion *after, size_t limit,
                                          FlowVersion *ret_flows, size_t *ret_n, GError **error);
 
+#define SYSTEM_TRIGGER "system" /* triggeredBy of runs that schedules start */
+
 /* Ids of a flow's open runs that `system` triggered, at most limit. */
 MUST_CHECK bool store_list_open_system_runs(Store *store, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
                                             GError **error);

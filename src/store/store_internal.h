@@ -5,8 +5,6 @@
 
 #include "store/store.h"
 
-#define SYSTEM_TRIGGER "system" /* triggeredBy of runs that schedules start */
-
 typedef struct {
     const char *name;
     bool is_shared; /* other processes may write */

@@ -135,7 +135,7 @@ static void payloads_have_every_member_in_order(void **state)
     g_autoptr(GString) summary = g_string_new(NULL);
     g_autoptr(GString) detail = g_string_new(NULL);
     flow_encode_summary(flow, summary);
-    flow_encode_detail(flow, detail);
+    flow_encode_detail(flow, INSTANT_NONE, detail);
 #define SUMMARY \
     "{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"description\":null,\"createdAt\":\"1970-01-01T00:00:00.000Z\"," \
                           "\"updatedAt\":\"1970-01-01T00:00:00.001Z\""
@@ -222,7 +222,7 @@ static void a_schedule_is_stored_and_shown_with_all_its_members(void **state)
     flow->schedule->is_paused = true;
     text_map_add(&flow->schedule->inputs, "day", "${slot.date}");
     flow->scheduled_since = 3;
-    flow_encode_detail(flow, detail);
+    flow_encode_detail(flow, INSTANT_NONE, detail);
     flow_encode(flow, stored);
     assert_non_null(strstr(detail->str, "\"timezone\":null," SCHEDULE ",\"nextRunAt\":null,"));
     assert_non_null(strstr(stored->str, SCHEDULE ",\"scheduledSince\":\"1970-01-01T00:00:00.003Z\","));

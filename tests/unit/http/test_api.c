@@ -106,6 +106,7 @@ static void test_every_route_of_the_contract(void **state)
         {HTTP_POST, BASE "/flows/" FLOW "/start"},
         {HTTP_GET, BASE "/flows/" FLOW "/runs"},
         {HTTP_GET, BASE "/flows/" FLOW "/schedule"},
+        {HTTP_GET, BASE "/flows/" FLOW "/schedule/decisions"},
         {HTTP_POST, BASE "/schedules/preview"},
         {HTTP_POST, BASE "/flows/" FLOW "/backfill"},
         {HTTP_GET, BASE "/flows/" FLOW "/backfills"},
