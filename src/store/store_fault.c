@@ -14,6 +14,7 @@ typedef struct {
 
 typedef struct {
     Store base;
+    StoreOps ops; /* shared, or not, as inner is */
     Store *inner;
     Mutex mu;
     pthread_cond_t changed;
@@ -340,7 +341,9 @@ Store *store_open_fault(Store *inner)
 {
     g_assert(inner != NULL);
     FaultStore *store = g_new0(FaultStore, 1);
-    store->base.ops = &fault_ops;
+    store->ops = fault_ops;
+    store->ops.is_shared = inner->ops->is_shared;
+    store->base.ops = &store->ops;
     store->inner = inner;
     mutex_init(&store->mu);
     pthread_cond_init(&store->changed, NULL);
@@ -349,7 +352,7 @@ Store *store_open_fault(Store *inner)
 
 static FaultStore *fault_store(Store *base)
 {
-    g_assert(base->ops == &fault_ops);
+    g_assert(base->ops->write == fault_write);
     return (FaultStore *)base;
 }
 

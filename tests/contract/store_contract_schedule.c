@@ -8,41 +8,6 @@
 
 static Id owner;
 
-typedef struct {
-    DecisionRow row;
-    GString *text;
-} SampleDecision;
-
-static SampleDecision *sample_decision_new(const Id *flow_id, int64_t n, bool is_owed)
-{
-    SampleDecision *sample = g_new0(SampleDecision, 1);
-    ScheduleDecision decision = {.n = n,
-                                 .verdict = is_owed ? SLOT_STARTED : SLOT_SKIPPED,
-                                 .reason = is_owed ? SLOT_NO_REASON : SLOT_MISFIRE,
-                                 .slot = START_MS + n * 1000,
-                                 .last_slot = START_MS + n * 1000,
-                                 .n_slots = 1,
-                                 .decided_at = START_MS + n * 1000 + 5,
-                                 .flow_version = 1,
-                                 .watermark = START_MS + n * 1000,
-                                 .since = START_MS};
-    sample->text = g_string_new(NULL);
-    schedule_decision_encode(&decision, flow_id, sample->text);
-    sample->row = (DecisionRow){.key = {*flow_id, n},
-                                .text = sample->text->str,
-                                .size = sample->text->len,
-                                .decided_at = decision.decided_at,
-                                .is_owed = is_owed};
-    return sample;
-}
-
-static void sample_decision_free(SampleDecision *sample)
-{
-    g_string_free(sample->text, TRUE);
-    g_free(sample);
-}
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(SampleDecision, sample_decision_free)
-
 static WriteOutcome decide(Store *store, const Id *flow_id, int64_t n, bool is_owed)
 {
     g_autoptr(SampleDecision) sample = sample_decision_new(flow_id, n, is_owed);

@@ -58,6 +58,7 @@ static void assert_same(Store *one, Store *other)
 {
     FsckReport first = prove(one), second = prove(other);
     assert_int_equal(first.n_flow_versions, second.n_flow_versions);
+    assert_int_equal(first.n_decisions, second.n_decisions);
     assert_int_equal(first.n_runs, second.n_runs);
     assert_int_equal(first.n_events, second.n_events);
     assert_int_equal(first.n_outbox, second.n_outbox);
@@ -86,6 +87,14 @@ static int teardown(void **state)
     return 0;
 }
 
+static void write_decisions(Store *store, const Id *flow_id, int64_t n_decisions)
+{
+    for (int64_t n = 1; n <= n_decisions; n++) {
+        g_autoptr(SampleDecision) sample = sample_decision_new(flow_id, n, n % 2 == 0);
+        assert_int_equal(write_one(store, (StoreWrite){.kind = WRITE_DECISION, .decision = sample->row}), WRITTEN);
+    }
+}
+
 /* Flows with a past, one deleted; runs of every history, one longer than a page of the journal. */
 static void fill(Store *store, unsigned n_runs, int64_t n_long)
 {
@@ -94,6 +103,8 @@ static void fill(Store *store, unsigned n_runs, int64_t n_long)
     g_autoptr(Flow) next = sample_flow(1, &one->owner, 2, 3);
     g_autoptr(Flow) deletion = sample_flow_deletion(two, true);
     write_flow_version(store, next);
+    write_decisions(store, &one->id, 300);
+    write_decisions(store, &two->id, 2);
     for (unsigned n = 1; n <= n_runs; n++)
         real_run_write(store, n, n % 3 == 0 ? two : one, (History)(n % 4), 1 + n % 3);
     if (n_long > 0)
