@@ -134,7 +134,9 @@ static void next_entry(const Backfill *backfill, const Id *by, int64_t now_ms, B
     *next = *backfill;
     next->n++;
     next->updated_at = MAX(now_ms, backfill->updated_at);
-    next->updated_by = by == NULL ? (Id){""} : *by;
+    next->updated_by = (Id){""};
+    if (by != NULL)
+        next->updated_by = *by;
 }
 
 static void count_ended(const Backfill *backfill, const SlotRun *runs, Backfill *next)

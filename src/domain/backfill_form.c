@@ -224,8 +224,8 @@ bool backfill_plan_decode(const char *json, size_t size, BackfillPlan *ret_plan,
         if (i > 0 && plan.slots[i] <= plan.slots[i - 1])
             return refuse(error, "slots", "are not in order");
     }
-    plan.request_digest = json_type(digest) == JSON_STRING ? g_strdup(json_text(digest)) : NULL;
-    *ret_plan = plan;
-    plan = (BackfillPlan){0};
+    *ret_plan = (BackfillPlan){.slots = g_steal_pointer(&plan.slots),
+                               .n_slots = n,
+                               .request_digest = json_type(digest) == JSON_STRING ? g_strdup(json_text(digest)) : NULL};
     return true;
 }

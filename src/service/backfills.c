@@ -32,8 +32,7 @@ static void fail_with(Service *service, ServiceCall *call, const GError *error)
 bool service_load_backfill(Service *service, const Id *backfill_id, Backfill *ret_backfill, BackfillPlan *ret_plan,
                            GError **error)
 {
-    g_autoptr(BackfillRecord) record =
-        store_get_backfill(service->store, backfill_id->text, ret_plan != NULL, error);
+    g_autoptr(BackfillRecord) record = store_get_backfill(service->store, backfill_id->text, ret_plan != NULL, error);
     if (record == NULL)
         return false;
     if (backfill_decode(record->state, record->state_size, ret_backfill, error) &&
@@ -354,9 +353,8 @@ static bool try_create(Service *service, ServiceCall *call, const Flow *flow, in
 void service_create_backfill(Service *service, ServiceCall *call)
 {
     bool has_key = call->start.idempotency_key != NULL && !call->backfill.request.is_dry_run;
-    call->backfill.id = has_key
-                            ? backfill_derive_id(&call->caller, &call->flow_id, call->start.idempotency_key)
-                            : id_make(clock_wall_ms(service->clock));
+    call->backfill.id = has_key ? backfill_derive_id(&call->caller, &call->flow_id, call->start.idempotency_key)
+                                : id_make(clock_wall_ms(service->clock));
     if (has_key && is_repeated(service, call))
         return;
     g_autoptr(Schedule) schedule = NULL;

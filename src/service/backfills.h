@@ -6,8 +6,8 @@
 
 #include "service/service_internal.h"
 
-#define BACKFILLS_OPEN_MAX 1000     /* of everybody: each keeps its plan in memory, 80 KB at most; beyond: 503 */
-#define BACKFILLS_OPEN_OF_OWNER 20  /* beyond: 409 */
+#define BACKFILLS_OPEN_MAX 1000    /* of everybody: each keeps its plan in memory, 80 KB at most; beyond: 503 */
+#define BACKFILLS_OPEN_OF_OWNER 20 /* beyond: 409 */
 
 void service_create_backfill(Service *service, ServiceCall *call);
 void service_steer_backfill(Service *service, ServiceCall *call);

@@ -11,10 +11,14 @@
 #include "http/routes.h"
 
 static const Route TABLE[] = {
-    {HTTP_POST, "/a", NULL, false},          {HTTP_GET, "/a", NULL, false},
-    {HTTP_GET, "/a/{id}", NULL, false},      {HTTP_PUT, "/a/{id}", NULL, false},
-    {HTTP_DELETE, "/a/{id}", NULL, false},   {HTTP_POST, "/a/{id}/start", NULL, false},
-    {HTTP_GET, "/stream/{id}", NULL, false}, {HTTP_GET, "/a/{id}/b/{id}", NULL, false},
+    {HTTP_POST, "/a", NULL, false},
+    {HTTP_GET, "/a", NULL, false},
+    {HTTP_GET, "/a/{id}", NULL, false},
+    {HTTP_PUT, "/a/{id}", NULL, false},
+    {HTTP_DELETE, "/a/{id}", NULL, false},
+    {HTTP_POST, "/a/{id}/start", NULL, false},
+    {HTTP_GET, "/stream/{id}", NULL, false},
+    {HTTP_GET, "/a/{id}/b/{id}", NULL, false},
     {HTTP_POST, "/a/{id}/b/{id}/stop", NULL, false},
 };
 
@@ -115,12 +119,9 @@ static void test_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_found),
-        cmocka_unit_test(test_two_ids),
-        cmocka_unit_test(test_head_is_get),
-        cmocka_unit_test(test_one_slash_at_the_end_is_ignored),
-        cmocka_unit_test(test_not_found),
-        cmocka_unit_test(test_wrong_method),
+        cmocka_unit_test(test_found),       cmocka_unit_test(test_two_ids),
+        cmocka_unit_test(test_head_is_get), cmocka_unit_test(test_one_slash_at_the_end_is_ignored),
+        cmocka_unit_test(test_not_found),   cmocka_unit_test(test_wrong_method),
         cmocka_unit_test(test_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
