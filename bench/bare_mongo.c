@@ -16,7 +16,7 @@
 #include "base/id.h"
 #include "base/thread.h"
 
-enum { MAX_IN_FLIGHT = 64, MAX_BATCH = 1000 };
+enum { MAX_IN_FLIGHT = 64, MAX_BATCH = 2048 };
 
 static mongoc_client_pool_t *pool;
 static const Clock *the_clock;
@@ -56,7 +56,9 @@ static void connect_pool(const char *text)
 static bson_t *find_one(mongoc_client_t *client, const char *database, const char *collection, const bson_t *filter)
 {
     mongoc_collection_t *handle = mongoc_client_get_collection(client, database, collection);
-    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(handle, filter, NULL, NULL);
+    bson_t *opts = BCON_NEW("limit", BCON_INT64(1)); /* without, mongo-java-server sends all in one message */
+    mongoc_cursor_t *cursor = mongoc_collection_find_with_opts(handle, filter, opts, NULL);
+    bson_destroy(opts);
     const bson_t *found;
     bson_error_t failure = {.message = "there is none"};
     if (!mongoc_cursor_next(cursor, &found)) {

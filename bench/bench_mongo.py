@@ -6,13 +6,13 @@ import subprocess
 import __main__ as bench_run
 import bench_kafka
 
-STATUS_BATCH = 512  # messages that the service takes from the bus at once, see service_internal.h
+STATUS_BATCH = 2048  # messages that the service takes from the bus at once, see service_internal.h
 
 
 def bare(bench, server, database, *words):
     """A slice of the bare libmongoc loop."""
     argv = [os.path.join(bench.tools, "bench_bare_mongo"), f"mongodb://{server.address}", database, *words]
-    return json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    return json.loads(subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def starts(bench, table, server, broker):

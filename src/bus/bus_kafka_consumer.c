@@ -362,16 +362,6 @@ static void update_lag(KafkaConsumer *consumer)
     __atomic_store_n(&consumer->lag, lag, __ATOMIC_RELAXED);
 }
 
-/* The library's batch call waits until all it may give is there, so the wait is for one and the rest is what has come. */
-static size_t take(KafkaConsumer *consumer, rd_kafka_message_t **messages, size_t max, int64_t timeout_ms)
-{
-    ssize_t n = rd_kafka_consume_batch_queue(consumer->messages, (int)timeout_ms, messages, 1);
-    if (n <= 0)
-        return 0;
-    ssize_t n_more = max > 1 ? rd_kafka_consume_batch_queue(consumer->messages, 0, messages + 1, max - 1) : 0;
-    return (size_t)n + (size_t)MAX(n_more, 0);
-}
-
 /* Takes ownership. The messages of a partition that left while the library gathered them are dropped: another consumer
  * gets them. */
 static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *message)
@@ -394,6 +384,35 @@ static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *m
     return kafka_message_take(message);
 }
 
+static size_t accept_messages(KafkaConsumer *consumer, rd_kafka_message_t **messages, size_t n,
+                              BusMessage **ret_messages)
+{
+    size_t n_accepted = 0;
+    for (size_t i = 0; i < n; i++) {
+        BusMessage *message = accept_message(consumer, messages[i]);
+        if (message != NULL)
+            ret_messages[n_accepted++] = message;
+    }
+    return n_accepted;
+}
+
+/* The library's batch call waits until all it may give is there, so the wait is for one and the rest is what has come. */
+static size_t take(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms)
+{
+    enum { SLICE = 512 };
+    rd_kafka_message_t *messages[SLICE];
+    size_t n_accepted = 0, n_wanted = 1;
+    ssize_t n = rd_kafka_consume_batch_queue(consumer->messages, (int)timeout_ms, messages, n_wanted);
+    while (n > 0) {
+        n_accepted += accept_messages(consumer, messages, (size_t)n, ret_messages + n_accepted);
+        if ((size_t)n < n_wanted || n_accepted == max)
+            break;
+        n_wanted = MIN(max - n_accepted, SLICE);
+        n = rd_kafka_consume_batch_queue(consumer->messages, 0, messages, n_wanted);
+    }
+    return n_accepted;
+}
+
 static void see_to_what_is_due(KafkaConsumer *consumer)
 {
     serve_group(consumer);
@@ -404,8 +423,6 @@ static void see_to_what_is_due(KafkaConsumer *consumer)
 bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms,
                          size_t *ret_n, GError **error)
 {
-    enum { BATCH = 512 };
-    rd_kafka_message_t *messages[BATCH];
     const Clock *clock = consumer->bus->clock;
     int64_t began = clock_monotonic_ms(clock);
     int64_t left = timeout_ms;
@@ -415,12 +432,7 @@ bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, siz
             return kafka_set_shut_down(error);
         see_to_what_is_due(consumer);
         int64_t slice = left < 0 ? POLL_SLICE_MS : MIN(left, POLL_SLICE_MS);
-        size_t n = take(consumer, messages, MIN(max, BATCH), slice);
-        for (size_t i = 0; i < n; i++) {
-            BusMessage *message = accept_message(consumer, messages[i]);
-            if (message != NULL)
-                ret_messages[(*ret_n)++] = message;
-        }
+        *ret_n = take(consumer, ret_messages, max, slice);
         if (*ret_n > 0)
             return true;
         if (timeout_ms >= 0)

@@ -22,6 +22,8 @@ static int compare_wakes(gconstpointer a, gconstpointer b, gpointer unused G_GNU
     const Planned *one = a, *other = b;
     if (one->wake_at != other->wake_at)
         return one->wake_at < other->wake_at ? -1 : 1;
+    if (one->order != other->order)
+        return one->order < other->order ? -1 : 1;
     return strcmp(one->flow_id.text, other->flow_id.text);
 }
 
@@ -42,6 +44,7 @@ Scheduler *scheduler_new(Service *service)
     scheduler->by_flow = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, planned_free);
     scheduler->by_wake = g_tree_new_full(compare_wakes, NULL, NULL, NULL);
     scheduler->is_well = true;
+    scheduler->salt = service->is_shared ? g_random_int() : 0;
     scheduler->polled = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     scheduler->owed = g_array_new(FALSE, FALSE, sizeof(Owed));
     scheduler->made = g_array_new(FALSE, FALSE, sizeof(DecisionKey));

@@ -92,19 +92,26 @@ static void count(Service *service, const ScheduleDecision *decision)
     atomic_fetch_add(&service->schedules.late_sum_ms, decision->late_ms);
 }
 
-static void log_skips(const Ruling *ruling)
+/* What owners have not chosen, one line for a commit: after a long stop there may be very many. */
+static void log_skips(const GArray *rulings)
 {
-    static const char *const reasons[] = {[SLOT_MISFIRE] = "MISFIRE", [SLOT_LIMIT] = "LIMIT",
-                                          [SLOT_QUEUE_FULL] = "QUEUE_FULL"};
-    const ScheduleDecision *decision = &ruling->decision;
-    if (decision->verdict != SLOT_SKIPPED || decision->reason >= G_N_ELEMENTS(reasons) ||
-        reasons[decision->reason] == NULL)
-        return; /* as its owner wants it */
-    g_autofree char *n = g_strdup_printf("%" G_GINT64_FORMAT, decision->n_slots);
-    char slot[INSTANT_TEXT_SIZE];
-    instant_format(decision->last_slot, slot);
-    log_event(LOG_WARNING, "slots of a flow did not start", "flowId", ruling->planned->flow_id.text, "reason",
-              reasons[decision->reason], "slots", n, "lastSlot", slot, NULL);
+    int64_t n_decisions = 0, n_slots = 0;
+    const Ruling *first = NULL;
+    for (guint i = 0; i < rulings->len; i++) {
+        const Ruling *ruling = &g_array_index(rulings, Ruling, i);
+        SlotReason reason = ruling->decision.reason;
+        if (reason != SLOT_MISFIRE && reason != SLOT_LIMIT && reason != SLOT_QUEUE_FULL)
+            continue;
+        first = first == NULL ? ruling : first;
+        n_decisions++;
+        n_slots += ruling->decision.n_slots;
+    }
+    if (first == NULL)
+        return;
+    g_autofree char *decisions = g_strdup_printf("%" G_GINT64_FORMAT, n_decisions);
+    g_autofree char *slots = g_strdup_printf("%" G_GINT64_FORMAT, n_slots);
+    log_event(LOG_WARNING, "slots came too late, or were too many, and do not start", "slots", slots, "decisions",
+              decisions, "firstFlowId", first->planned->flow_id.text, NULL);
 }
 
 static void take_outcome(Scheduler *scheduler, const Ruling *ruling, WriteOutcome outcome)
@@ -118,7 +125,6 @@ static void take_outcome(Scheduler *scheduler, const Ruling *ruling, WriteOutcom
     if (ruling->decision.verdict == SLOT_STARTED)
         scheduler_owe(scheduler, &planned->flow_id, &ruling->decision);
     count(scheduler->service, &ruling->decision);
-    log_skips(ruling);
     if (!schedule_state_fold(&planned->state, &ruling->decision, &error)) {
         log_error(LOG_ERROR, "a decision does not follow the one before it", error, "flowId", planned->flow_id.text,
                   NULL);
@@ -155,6 +161,7 @@ static bool record(Scheduler *scheduler, const GArray *rulings)
     bool is_written = is_taken && item.result == RESULT_OK;
     for (guint i = 0; i < rulings->len; i++)
         take_outcome(scheduler, &g_array_index(rulings, Ruling, i), writes[i].ret_outcome);
+    log_skips(rulings);
     if (!is_written) {
         scheduler->sweep_at = INT64_MIN; /* what may have been recorded is found there */
         scheduler_fail(scheduler, "recording decisions", is_taken ? item.message : "the service ends");

@@ -13,6 +13,7 @@ typedef struct {
     Id flow_id;       /* first: it is the key of by_flow */
     bool must_reload; /* what was recorded last is not known */
     uint32_t round;   /* of the last full reading that met it */
+    uint32_t order;   /* among those that are due together; with several replicas each has its own */
     Schedule *schedule;
     ScheduleState state;
     int64_t created_at; /* of the flow */
@@ -39,6 +40,7 @@ struct Scheduler {
     bool is_loaded;
     bool is_well; /* the last step met no failure */
     uint32_t round;
+    uint32_t salt; /* of Planned.order */
     int64_t reload_at;    /* monotonic; shared store */
     int64_t poll_at;      /* monotonic; shared store */
     int64_t changed_from; /* wall; where the next poll begins */

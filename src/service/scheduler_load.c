@@ -116,6 +116,7 @@ static Planned *add(Scheduler *scheduler, const Flow *flow, GError **error)
     *planned = (Planned){.flow_id = flow->id,
                          .must_reload = true,
                          .round = scheduler->round,
+                         .order = g_str_hash(flow->id.text) ^ scheduler->salt,
                          .schedule = schedule,
                          .created_at = flow->created_at,
                          .wake_at = WAKE_NEVER};

@@ -15,10 +15,10 @@
 #define WRITE_QUEUE_BYTES (64 * 1024 * 1024) /* of bodies and messages among them */
 #define READ_QUEUE_ITEMS 4096
 #define READ_QUEUE_BYTES (16 * 1024 * 1024)
-#define WRITE_GROUP_ITEMS 1024    /* of one commit: bounds its latency and memory */
-#define WRITE_LOOK_MAX 512        /* runs or flows that a shared store is asked about at once */
-#define STATUS_BATCH_MESSAGES 512 /* taken from the bus at once; they share a commit */
-#define WRITE_ATTEMPTS 16         /* an append that lost to another writer is decided again so often */
+#define WRITE_GROUP_ITEMS 1024     /* of one commit: bounds its latency and memory */
+#define WRITE_LOOK_MAX 512         /* runs or flows that a shared store is asked about at once */
+#define STATUS_BATCH_MESSAGES 2048 /* taken from the bus at once; they share a commit. Fewer cost a page write each */
+#define WRITE_ATTEMPTS 16          /* an append that lost to another writer is decided again so often */
 #define ORDERS_ITEMS 8192 /* appended commands on their way to the relay; beyond: they wait in the outbox only */
 #define ORDERS_BYTES (32 * 1024 * 1024) /* of the states they hold */
 #define KNOWN_SEQS_BYTES \
