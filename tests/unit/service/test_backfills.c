@@ -347,6 +347,28 @@ static void test_a_deleted_run_is_not_made_again(void **state)
     world_end(&world);
 }
 
+/* Whoever made it, and whatever is recorded of that. */
+static void test_a_run_that_is_there_covers_its_slot(void **state)
+{
+    (void)state;
+    World world;
+    Bell latch;
+    world_begin(&world, 1);
+    int64_t slot = BEGIN_MS + HOUR_MS;
+    g_autoptr(Flow) flow = store_get_flow(world.store, world.flow_id.text, 0, NULL);
+    SlotStart start = {.flow = flow, .run_id = schedule_run_id(&world.flow_id, slot), .slot = slot};
+    WriterItem item = {.kind = ITEM_SLOTS, .slots = &start, .n_slots = 1};
+    bell_init(&latch);
+    assert_true(writer_do(world.replicas[0].service, &item, sizeof item, &latch));
+    assert_int_equal(item.result, RESULT_OK);
+    bell_done(&latch);
+    assert_int_equal(create_backfill(&world, 3, NULL, NULL), RESULT_OK);
+    Backfill backfill = backfill_of(&world);
+    assert_int_equal(backfill.n_in_range, 3);
+    assert_int_equal(backfill.n_slots, 2);
+    world_end(&world);
+}
+
 static void test_the_same_key(void **state)
 {
     (void)state;
@@ -452,10 +474,15 @@ static void test_whatever_happens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_in_order_and_few_at_once),        cmocka_unit_test(test_another_replica_carries_out),
-        cmocka_unit_test(test_a_failed_start_is_made_up_for),   cmocka_unit_test(test_a_pause_at_another_replica),
-        cmocka_unit_test(test_a_deleted_run_is_not_made_again), cmocka_unit_test(test_the_same_key),
-        cmocka_unit_test(test_a_store_that_fails_says_so),      cmocka_unit_test(test_whatever_happens),
+        cmocka_unit_test(test_in_order_and_few_at_once),
+        cmocka_unit_test(test_another_replica_carries_out),
+        cmocka_unit_test(test_a_failed_start_is_made_up_for),
+        cmocka_unit_test(test_a_pause_at_another_replica),
+        cmocka_unit_test(test_a_deleted_run_is_not_made_again),
+        cmocka_unit_test(test_a_run_that_is_there_covers_its_slot),
+        cmocka_unit_test(test_the_same_key),
+        cmocka_unit_test(test_a_store_that_fails_says_so),
+        cmocka_unit_test(test_whatever_happens),
     };
     return cmocka_run_group_tests_name("backfills", tests, NULL, NULL);
 }
