@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "domain/backfill.h"
+#include "domain/message_member.h"
 
 #define FORM_DEPTH 3
 #define MS_PER_SECOND INT64_C(1000)
@@ -97,36 +98,6 @@ static bool refuse(GError **error, const char *name, const char *what)
     return false;
 }
 
-static bool get_int(const JsonValue *object, const char *name, int64_t min, int64_t max, int64_t *ret_number,
-                    GError **error)
-{
-    const JsonValue *value = json_get(object, name);
-    if (json_type(value) != JSON_INT || json_int(value) < min || json_int(value) > max)
-        return refuse(error, name, "is missing or no such number");
-    *ret_number = json_int(value);
-    return true;
-}
-
-static bool take_instant(const JsonValue *value, const char *name, int64_t *ret_ms, GError **error)
-{
-    if (json_type(value) != JSON_STRING || !instant_parse(json_text(value), ret_ms))
-        return refuse(error, name, "is missing or no instant");
-    return true;
-}
-
-static bool get_instant(const JsonValue *object, const char *name, int64_t *ret_ms, GError **error)
-{
-    return take_instant(json_get(object, name), name, ret_ms, error);
-}
-
-static bool get_id(const JsonValue *object, const char *name, Id *ret_id, GError **error)
-{
-    const JsonValue *value = json_get(object, name);
-    if (json_type(value) != JSON_STRING || !id_parse(json_text(value), ret_id))
-        return refuse(error, name, "is missing or no UUID");
-    return true;
-}
-
 /* The index of a name; null is the one that is NULL. */
 static bool get_name(const JsonValue *object, const char *name, const char *const *names, size_t n_names,
                      size_t *ret_index, GError **error)
@@ -149,10 +120,27 @@ static bool get_open(const JsonValue *object, Backfill *backfill, GError **error
         return refuse(error, "open", "is missing or too long");
     backfill->n_open = json_array_length(open);
     for (size_t i = 0; i < backfill->n_open; i++) {
-        if (!take_instant(json_array_at(open, i), "open", &backfill->open[i], error))
-            return false;
+        const JsonValue *slot = json_array_at(open, i);
+        if (json_type(slot) != JSON_STRING || !instant_parse(json_text(slot), &backfill->open[i]))
+            return refuse(error, "open", "holds what is no slot");
     }
     return true;
+}
+
+static bool get_int(const JsonValue *object, const char *name, int64_t min, int64_t max, int64_t *ret_number,
+                    GError **error)
+{
+    return member_get_int(object, name, MEMBER_REQUIRED, min, max, ret_number, error);
+}
+
+static bool get_instant(const JsonValue *object, const char *name, int64_t *ret_ms, GError **error)
+{
+    return member_get_instant(object, name, MEMBER_REQUIRED, ret_ms, error);
+}
+
+static bool get_id(const JsonValue *object, const char *name, Id *ret_id, GError **error)
+{
+    return member_get_id(object, name, MEMBER_REQUIRED, ret_id, error);
 }
 
 static bool get_fixed(const JsonValue *object, Backfill *backfill, GError **error)
@@ -188,19 +176,11 @@ static bool get_changing(const JsonValue *object, Backfill *backfill, GError **e
            get_int(object, "n", 1, INT64_MAX, &backfill->n, error);
 }
 
-static bool parse_object(const char *json, size_t size, JsonValue **ret_object, GError **error)
-{
-    if (!json_parse(json, size, FORM_DEPTH, ret_object, error))
-        return false;
-    return json_type(*ret_object) == JSON_OBJECT || refuse(error, "it", "is no object");
-}
-
 bool backfill_decode(const char *json, size_t size, Backfill *ret_backfill, GError **error)
 {
-    g_autoptr(JsonValue) object = NULL;
+    g_autoptr(JsonValue) object = member_parse_object(json, size, FORM_DEPTH, error);
     Backfill backfill = {0};
-    if (!parse_object(json, size, &object, error) || !get_fixed(object, &backfill, error) ||
-        !get_changing(object, &backfill, error))
+    if (object == NULL || !get_fixed(object, &backfill, error) || !get_changing(object, &backfill, error))
         return false;
     *ret_backfill = backfill;
     return true;
@@ -208,8 +188,8 @@ bool backfill_decode(const char *json, size_t size, Backfill *ret_backfill, GErr
 
 bool backfill_plan_decode(const char *json, size_t size, BackfillPlan *ret_plan, GError **error)
 {
-    g_autoptr(JsonValue) object = NULL;
-    if (!parse_object(json, size, &object, error))
+    g_autoptr(JsonValue) object = member_parse_object(json, size, FORM_DEPTH, error);
+    if (object == NULL)
         return false;
     const JsonValue *slots = json_get(object, "slots"), *digest = json_get(object, "requestDigest");
     size_t n = json_type(slots) == JSON_ARRAY ? json_array_length(slots) : SIZE_MAX;

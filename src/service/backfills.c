@@ -8,25 +8,6 @@
 #define DECISIONS_PAGE 1000
 #define BACKFILLS_PAGE 100
 
-static void fail(ServiceCall *call, CallResult result, const char *format, ...) PRINTF_LIKE(3, 4);
-
-static void fail(ServiceCall *call, CallResult result, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    g_free(call->message);
-    call->message = g_strdup_vprintf(format, args);
-    va_end(args);
-    call->result = result;
-}
-
-static void fail_with(Service *service, ServiceCall *call, const GError *error)
-{
-    if (error->code != FLOWOPS_NOT_FOUND && error->code != FLOWOPS_CONFLICT)
-        service_note_store(service, error);
-    fail(call, call_result_of(error), "%s", error->message);
-}
-
 /* ---- the store's form ---- */
 
 bool service_load_backfill(Service *service, const Id *backfill_id, Backfill *ret_backfill, BackfillPlan *ret_plan,
@@ -239,7 +220,7 @@ static bool find_missed(Service *service, ServiceCall *call, const Flow *flow, G
     if (slots->len > 0 && (!cover_decided(service, &flow->id, &candidates, &error) ||
                            !cover_earlier(service, flow, &call->backfill.request, &candidates, &error) ||
                            !cover_made(service, &flow->id, &candidates, &error))) {
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
         return false;
     }
     ret_plan->slots = g_new(int64_t, slots->len);
@@ -268,9 +249,9 @@ static bool is_repeated(Service *service, ServiceCall *call)
     if (!service_load_backfill(service, &call->backfill.id, &backfill, &plan, &error)) {
         if (error->code == FLOWOPS_NOT_FOUND)
             return false;
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
     } else if (g_strcmp0(plan.request_digest, call->start.request_digest) != 0) {
-        fail(call, RESULT_CONFLICT, "this Idempotency-Key was used with another body");
+        call_fail(call, RESULT_CONFLICT, "this Idempotency-Key was used with another body");
     } else {
         answer(call, &backfill);
     }
@@ -281,19 +262,14 @@ static bool is_repeated(Service *service, ServiceCall *call)
 static Flow *load_scheduled_flow(Service *service, ServiceCall *call, Schedule **ret_schedule)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(Flow) flow = service_load_flow(service, call->flow_id.text, 0, &error);
-    if (flow == NULL && error->code != FLOWOPS_NOT_FOUND) {
-        fail_with(service, call, error);
-    } else if (flow == NULL || flow->is_deleted || strcmp(flow->owner.text, call->caller.text) != 0) {
-        fail(call, RESULT_NOT_FOUND, "no flow %s", call->flow_id.text);
-    } else if (flow->cron == NULL) {
-        fail(call, RESULT_CONFLICT, "the flow has no cron, so it has no slots");
-    } else if ((*ret_schedule = service_open_schedule(service, flow, &error)) == NULL) {
-        fail(call, RESULT_CONFLICT, "%s", error->message); /* saved where the zone was known */
-    } else {
-        return g_steal_pointer(&flow);
-    }
-    return NULL;
+    g_autoptr(Flow) flow = call_load_own_flow(service, call);
+    if (flow == NULL)
+        return NULL;
+    if (flow->cron == NULL)
+        call_fail(call, RESULT_CONFLICT, "the flow has no cron, so it has no slots");
+    else if ((*ret_schedule = service_open_schedule(service, flow, &error)) == NULL)
+        call_fail(call, RESULT_CONFLICT, "%s", error->message); /* saved where the zone was known */
+    return *ret_schedule != NULL ? g_steal_pointer(&flow) : NULL;
 }
 
 static bool has_room(Service *service, ServiceCall *call)
@@ -302,14 +278,14 @@ static bool has_room(Service *service, ServiceCall *call)
     g_autoptr(GError) error = NULL;
     if (!store_count_open_backfills(service->store, call->caller.text, &n_own, &error) ||
         !store_count_open_backfills(service->store, NULL, &n_all, &error)) {
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
         return false;
     }
     if (n_own >= BACKFILLS_OPEN_OF_OWNER)
-        fail(call, RESULT_CONFLICT, "%d of your backfills are open; no more are taken until some end",
-             BACKFILLS_OPEN_OF_OWNER);
+        call_fail(call, RESULT_CONFLICT, "%d of your backfills are open; no more are taken until some end",
+                  BACKFILLS_OPEN_OF_OWNER);
     else if (n_all >= BACKFILLS_OPEN_MAX)
-        fail(call, RESULT_BUSY, "%d backfills are open; no more are taken until some end", BACKFILLS_OPEN_MAX);
+        call_fail(call, RESULT_BUSY, "%d backfills are open; no more are taken until some end", BACKFILLS_OPEN_MAX);
     return call->result == RESULT_OK;
 }
 
@@ -321,7 +297,7 @@ static GArray *find_slots(ServiceCall *call, const Schedule *schedule)
     int64_t n = backfill_find_slots(schedule, request->from, request->to, slots);
     if (n <= BACKFILL_SLOTS_MAX)
         return g_steal_pointer(&slots);
-    fail(call, RESULT_INVALID, "there are too many slots");
+    call_fail(call, RESULT_INVALID, "there are too many slots");
     call->faults = faults_new();
     faults_add(call->faults, "from", NULL, "%s%" G_GINT64_FORMAT " slots lie in the range, at most %d are allowed",
                n == BACKFILL_COUNT_MAX ? "at least " : "", n, BACKFILL_SLOTS_MAX);
@@ -346,7 +322,7 @@ static bool try_create(Service *service, ServiceCall *call, const Flow *flow, in
     }
     if (error->code == FLOWOPS_CONFLICT) /* only the same Idempotency-Key comes to the same id */
         return is_repeated(service, call);
-    fail_with(service, call, error);
+    call_fail(call, call_result_of(error), "%s", error->message);
     return true;
 }
 
@@ -372,7 +348,7 @@ void service_create_backfill(Service *service, ServiceCall *call)
         return;
     plan.request_digest = has_key ? g_strdup(call->start.request_digest) : NULL;
     if (!try_create(service, call, flow, slots->len, &plan))
-        fail(call, RESULT_UNAVAILABLE, "another writer was first, and is not there");
+        call_fail(call, RESULT_UNAVAILABLE, "another writer was first, and is not there");
 }
 
 /* ---- reading and steering ---- */
@@ -382,12 +358,12 @@ static bool load_own(Service *service, ServiceCall *call, Backfill *ret_backfill
     g_autoptr(GError) error = NULL;
     bool is_read = service_load_backfill(service, &call->backfill.id, ret_backfill, NULL, &error);
     if (!is_read && error->code != FLOWOPS_NOT_FOUND) {
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
         return false;
     }
     if (!is_read || strcmp(ret_backfill->owner.text, call->caller.text) != 0 ||
         strcmp(ret_backfill->flow_id.text, call->flow_id.text) != 0) {
-        fail(call, RESULT_NOT_FOUND, "no backfill %s of flow %s", call->backfill.id.text, call->flow_id.text);
+        call_fail(call, RESULT_NOT_FOUND, "no backfill %s of flow %s", call->backfill.id.text, call->flow_id.text);
         return false;
     }
     return true;
@@ -414,7 +390,7 @@ static bool try_steer(Service *service, ServiceCall *call, Bell *latch)
         answer(call, &backfill);
         return true;
     case BACKFILL_REJECT:
-        fail(call, RESULT_CONFLICT, "the backfill is %s", backfill_status_name(backfill.status));
+        call_fail(call, RESULT_CONFLICT, "the backfill is %s", backfill_status_name(backfill.status));
         return true;
     case BACKFILL_APPEND:
         break;
@@ -426,7 +402,7 @@ static bool try_steer(Service *service, ServiceCall *call, Bell *latch)
     }
     if (error->code == FLOWOPS_CONFLICT)
         return false;
-    fail_with(service, call, error);
+    call_fail(call, call_result_of(error), "%s", error->message);
     return true;
 }
 
@@ -439,5 +415,5 @@ void service_steer_backfill(Service *service, ServiceCall *call)
         is_settled = try_steer(service, call, &latch);
     bell_done(&latch);
     if (!is_settled)
-        fail(call, RESULT_UNAVAILABLE, "other writers were first again and again");
+        call_fail(call, RESULT_UNAVAILABLE, "other writers were first again and again");
 }

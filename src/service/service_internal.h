@@ -181,6 +181,11 @@ MUST_CHECK Schedule *service_open_schedule(Service *service, const Flow *flow, G
 
 /* What a store's error means for who asked. */
 CallResult call_result_of(const GError *error);
+void call_fail(ServiceCall *call, CallResult result, const char *format, ...) PRINTF_LIKE(3, 4);
+/* With what the store said of a read. */
+void call_fail_with(Service *service, ServiceCall *call, const GError *error);
+/* The caller's flow, or NULL: the call is settled. Readers. */
+Flow *call_load_own_flow(Service *service, ServiceCall *call);
 void service_note_store(Service *service, const GError *error); /* NULL: it answered */
 
 /* ---- orders (order.c): commands on their way from the journal to the bus ---- */

@@ -6,10 +6,6 @@
 
 #include <string.h>
 
-/* As long as for an insert in doubt: the entry is in, its head is owed. */
-#define HEAD_MS 15000
-#define HEAD_PAUSE_MS 100
-
 /* ---- writing ---- */
 
 static bson_t *form_entry(const BackfillEntry *entry, const char *id, int64_t now_ms, bson_oid_t *ret_token)
@@ -128,26 +124,9 @@ static bool heal_head(const ClientLease *lease, const Id *backfill_id, GError **
     return is_done;
 }
 
-/* The entry is in and cannot be taken back. While its head is not, nobody may be told that it was written. */
-static bool finish_entry(const ClientLease *lease, const BackfillEntry *entry, WriteOutcome *ret_outcome,
-                         GError **error)
+static bool replace_owed_head(const ClientLease *lease, const void *entry, GError **error)
 {
-    const Clock *timer = lease->store->timer;
-    int64_t deadline_ms = clock_monotonic_ms(timer) + HEAD_MS;
-    for (;;) {
-        g_autoptr(GError) inner = NULL;
-        if (replace_head(lease, entry, &inner)) {
-            *ret_outcome = WRITTEN;
-            return true;
-        }
-        if (clock_monotonic_ms(timer) >= deadline_ms || mongo_is_interrupted(lease->store) ||
-            !flowops_error_is_retryable(inner)) {
-            *ret_outcome = WRITE_UNKNOWN;
-            g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNKNOWN, "%s", inner->message);
-            return false;
-        }
-        mongo_pause(HEAD_PAUSE_MS);
-    }
+    return replace_head(lease, entry, error);
 }
 
 static bool check_predecessor(const ClientLease *lease, const BackfillEntry *entry, bool *ret_follows, GError **error)
@@ -193,7 +172,7 @@ bool mongo_write_backfill(const ClientLease *lease, const BackfillEntry *entry, 
         return false;
     }
     if (*ret_outcome == WRITTEN) {
-        return finish_entry(lease, entry, ret_outcome, error);
+        return mongo_finish(lease, replace_owed_head, entry, ret_outcome, error);
     }
     if (!heal_head(lease, &entry->backfill_id, error)) { /* the loser reloads, and lists are to show the winner */
         *ret_outcome = WRITE_NOTHING;

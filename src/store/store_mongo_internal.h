@@ -192,6 +192,11 @@ typedef struct {
  * outcome is NOTHING or UNKNOWN. */
 bool mongo_insert(const ClientLease *lease, MongoCollection collection, MongoInsert *inserts, size_t n, GError **error);
 
+/* What is owed after an insert: that is in and cannot be taken back, and while the rest is not done nobody may be told that it
+ * was written. Tries as long as for an insert in doubt; false: the outcome is UNKNOWN. */
+typedef bool (*MongoOwed)(const ClientLease *lease, const void *arg, GError **error);
+bool mongo_finish(const ClientLease *lease, MongoOwed owed, const void *arg, WriteOutcome *ret_outcome, GError **error);
+
 /* ---- store_mongo_project.c: run documents and marks of what was published, behind the writers ---- */
 
 /* One run's share of a round. */
