@@ -77,8 +77,7 @@ static void write_group(Store *store, long first, long n, const char *cron, int6
         writes[2 * i] = (StoreWrite){.kind = WRITE_FLOW, .flow = flow};
         writes[2 * i + 1] = (StoreWrite){
             .kind = WRITE_DECISION,
-            .decision = {
-                .key = {flow->id, 1}, .text = texts[i]->str, .size = texts[i]->len, .decided_at = now_ms}};
+            .decision = {.key = {flow->id, 1}, .text = texts[i]->str, .size = texts[i]->len, .decided_at = now_ms}};
     }
     if (!store_write(store, writes, 2 * (size_t)n, &error))
         fail(error);

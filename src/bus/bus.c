@@ -123,10 +123,10 @@ void bus_hold_statuses(Bus *bus)
     bus->ops->hold_statuses(bus);
 }
 
-bool bus_commit_statuses(Bus *bus, GError **error)
+bool bus_commit_statuses(Bus *bus, size_t n_later, GError **error)
 {
     g_assert(bus != NULL);
-    return bus->ops->commit_statuses(bus, error);
+    return bus->ops->commit_statuses(bus, n_later, error);
 }
 
 bool bus_dead_letter(Bus *bus, const BusMessage *message, const char *reason, GError **error)

@@ -120,9 +120,10 @@ MUST_CHECK bool bus_poll_statuses(Bus *bus, BusMessage **ret_messages, size_t ma
 /* Instead of a poll, at least every few seconds, by a consumer that cannot take more now: stays a member of its group and
  * takes nothing. The next poll goes on. Does not block. */
 void bus_hold_statuses(Bus *bus);
-/* What was polled and put aside so far is dealt with durably; a restart need not bring it again. May return before the bus
- * has noted that: what it did not note comes again. False: a dead letter is not kept yet, nothing is committed; call again. */
-MUST_CHECK bool bus_commit_statuses(Bus *bus, GError **error);
+/* What was polled and put aside so far, but for the n_later messages polled last, is dealt with durably; a restart need
+ * not bring it again. May return before the bus has noted that: what it did not note comes again. False: a dead letter is
+ * not kept yet, nothing is committed; call again. */
+MUST_CHECK bool bus_commit_statuses(Bus *bus, size_t n_later, GError **error);
 /* Puts a status that can't be understood aside, with the reason; kept for good once bus_commit_statuses() has returned
  * true. False: BUSY or UNAVAILABLE, call again; INVALID: never will be. */
 MUST_CHECK bool bus_dead_letter(Bus *bus, const BusMessage *message, const char *reason, GError **error);

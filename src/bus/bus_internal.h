@@ -15,7 +15,7 @@ typedef struct {
     bool (*flush_statuses)(Bus *, int64_t, GError **);                                          /* blocking */
     bool (*poll_statuses)(Bus *, BusMessage **, size_t, int64_t, size_t *, GError **);          /* blocking */
     void (*hold_statuses)(Bus *);
-    bool (*commit_statuses)(Bus *, GError **); /* blocking, idempotent */
+    bool (*commit_statuses)(Bus *, size_t, GError **); /* blocking, idempotent */
     bool (*dead_letter)(Bus *, const BusMessage *, const char *, GError **);
     void (*publish_update)(Bus *, const char *, int64_t);
     bool (*poll_updates)(Bus *, BusUpdate *, size_t, int64_t, size_t *, GError **); /* blocking */

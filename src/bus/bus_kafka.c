@@ -41,7 +41,7 @@ static bool kafka_poll_commands(Bus *bus, BusMessage **ret_messages, size_t max,
 {
     KafkaBus *kafka = (KafkaBus *)bus;
     g_assert(kafka->command_consumer != NULL);
-    kafka_consumer_approve(kafka->command_consumer);
+    kafka_consumer_approve(kafka->command_consumer, 0);
     return kafka_consumer_poll(kafka->command_consumer, ret_messages, max, timeout_ms, ret_n, error);
 }
 
@@ -104,13 +104,13 @@ static void kafka_hold_statuses(Bus *bus)
     kafka_consumer_hold(kafka->status_consumer);
 }
 
-static bool kafka_commit_statuses(Bus *bus, GError **error)
+static bool kafka_commit_statuses(Bus *bus, size_t n_later, GError **error)
 {
     KafkaBus *kafka = (KafkaBus *)bus;
     g_assert(kafka->status_consumer != NULL);
     if (!kafka_outbox_wait_empty(&kafka->service_producer->outbox, LETTERS_LIMIT_MS, error))
         return false;
-    kafka_consumer_approve(kafka->status_consumer);
+    kafka_consumer_approve(kafka->status_consumer, n_later);
     return true;
 }
 

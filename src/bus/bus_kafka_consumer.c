@@ -13,6 +13,7 @@
 #define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
 #define LAG_MS 1000
 #define END_LIMIT_MS 800 /* of the 5 s that bus_close() has */
+#define PARTITION_NONE (-1)
 
 /* A commit is preceded by a question to the broker, so not every batch makes one; what was not committed comes again. */
 #define STATUS_COMMIT_MS 500
@@ -48,6 +49,12 @@ typedef struct {
     int64_t committed; /* the broker said so */
 } Partition;
 
+/* Of a message that was polled and is not approved. */
+typedef struct {
+    int32_t partition; /* PARTITION_NONE: what it was read of is not this partition any more */
+    int64_t offset;
+} Place;
+
 struct KafkaConsumer {
     KafkaBus *bus; /* first: see kafka_conf_new() */
     KafkaTopic topic;
@@ -56,6 +63,7 @@ struct KafkaConsumer {
     rd_kafka_queue_t *events;   /* the group's */
     rd_kafka_queue_t *messages; /* what partitions deliver */
     GArray *partitions;         /* of Partition; grows to the topic's number of partitions */
+    GArray *unapproved;         /* of Place, as they were polled; as many as the caller keeps */
     bool is_topic_gone;         /* said the broker, and nothing came since */
     bool was_assigned;          /* something, ever */
     bool has_problem;           /* the watch was told that the topic cannot be read */
@@ -83,9 +91,14 @@ static Partition *find_partition(KafkaConsumer *consumer, int32_t id)
     return &g_array_index(partitions, Partition, i);
 }
 
-static void forget_positions(Partition *partition)
+static void forget_positions(KafkaConsumer *consumer, Partition *partition)
 {
     partition->polled = partition->approved = partition->asked = partition->committed = POSITION_NONE;
+    for (guint i = 0; i < consumer->unapproved->len; i++) {
+        Place *place = &g_array_index(consumer->unapproved, Place, i);
+        if (place->partition == partition->id)
+            place->partition = PARTITION_NONE;
+    }
 }
 
 static void count_owned(KafkaConsumer *consumer)
@@ -127,7 +140,7 @@ static void read_from_beginning(KafkaConsumer *consumer, rd_kafka_topic_partitio
 {
     for (int i = 0; i < list->cnt; i++) {
         list->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
-        forget_positions(find_partition(consumer, list->elems[i].partition));
+        forget_positions(consumer, find_partition(consumer, list->elems[i].partition));
     }
     rd_kafka_error_t *error = list->cnt > 0 ? rd_kafka_seek_partitions(consumer->client, list, 0) : NULL;
     if (error != NULL) {
@@ -260,7 +273,7 @@ static void gain(KafkaConsumer *consumer, rd_kafka_topic_partition_list_t *list)
     for (int i = 0; i < list->cnt; i++) {
         Partition *partition = find_partition(consumer, list->elems[i].partition);
         partition->is_owned = true;
-        forget_positions(partition);
+        forget_positions(consumer, partition);
         if (consumer->is_topic_gone && consumer->was_assigned)
             list->elems[i].offset = RD_KAFKA_OFFSET_BEGINNING;
         rd_kafka_queue_t *queue =
@@ -381,6 +394,8 @@ static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *m
         kafka_watch_set_readers_problem(consumer->bus->watch, consumer->topic, NULL);
     consumer->has_problem = false;
     partition->polled = message->offset + 1;
+    Place place = {.partition = message->partition, .offset = message->offset};
+    g_array_append_val(consumer->unapproved, place);
     return kafka_message_take(message);
 }
 
@@ -448,13 +463,16 @@ void kafka_consumer_hold(KafkaConsumer *consumer)
     update_lag(consumer);
 }
 
-void kafka_consumer_approve(KafkaConsumer *consumer)
+void kafka_consumer_approve(KafkaConsumer *consumer, size_t n_later)
 {
-    for (guint i = 0; i < consumer->partitions->len; i++) {
-        Partition *partition = &g_array_index(consumer->partitions, Partition, i);
-        if (partition->is_owned && partition->polled != POSITION_NONE)
-            partition->approved = partition->polled;
+    g_assert(n_later <= consumer->unapproved->len);
+    guint n_approved = consumer->unapproved->len - (guint)n_later;
+    for (guint i = 0; i < n_approved; i++) {
+        const Place *place = &g_array_index(consumer->unapproved, Place, i);
+        if (place->partition != PARTITION_NONE)
+            find_partition(consumer, place->partition)->approved = place->offset + 1;
     }
+    g_array_remove_range(consumer->unapproved, 0, n_approved);
     commit_when_due(consumer);
 }
 
@@ -516,8 +534,10 @@ KafkaConsumer *kafka_consumer_open(KafkaBus *bus, KafkaTopic topic, KafkaGroup g
     consumer->commit_pause_ms = topic == TOPIC_COMMANDS ? COMMAND_COMMIT_MS : STATUS_COMMIT_MS;
     consumer->lag = -1;
     consumer->partitions = g_array_new(FALSE, FALSE, sizeof(Partition));
+    consumer->unapproved = g_array_new(FALSE, FALSE, sizeof(Place));
     if (!open_client(consumer, group, error)) {
         g_array_unref(consumer->partitions);
+        g_array_unref(consumer->unapproved);
         g_free(consumer);
         return NULL;
     }
@@ -574,6 +594,7 @@ bool kafka_consumer_close(KafkaConsumer *consumer)
     if (!kafka_client_end(consumer->client, END_LIMIT_MS))
         return false;
     g_array_unref(consumer->partitions);
+    g_array_unref(consumer->unapproved);
     g_free(consumer);
     return true;
 }

@@ -164,8 +164,8 @@ void kafka_consumer_wake(KafkaConsumer *consumer); /* any thread */
 MUST_CHECK bool kafka_consumer_poll(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms,
                                     size_t *ret_n, GError **error);
 void kafka_consumer_hold(KafkaConsumer *consumer);
-void kafka_consumer_approve(
-    KafkaConsumer *consumer); /* what was polled so far is dealt with: its position is committed soon */
+/* What was polled so far, but the n_later messages polled last, is dealt with: its position is committed soon. */
+void kafka_consumer_approve(KafkaConsumer *consumer, size_t n_later);
 void kafka_consumer_take_partitions(KafkaConsumer *consumer, BusPartitions *partitions);
 /* Nobody may be inside a call any more. NULL is fine. */
 void kafka_consumer_leave(KafkaConsumer *consumer);                        /* begins to leave the group */

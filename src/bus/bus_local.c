@@ -148,7 +148,7 @@ static void local_hold_statuses(Bus *bus G_GNUC_UNUSED)
 {
 }
 
-static bool local_commit_statuses(Bus *bus G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
+static bool local_commit_statuses(Bus *bus G_GNUC_UNUSED, size_t n_later G_GNUC_UNUSED, GError **error G_GNUC_UNUSED)
 {
     return true;
 }

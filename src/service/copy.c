@@ -141,9 +141,9 @@ static bool copy_flows(Copy *copy, GError **error)
         g_autoptr(Flow) flow = copy->source->ops->next_flow(copy->source, &is_end, error);
         if (flow == NULL && !is_end)
             return false;
-        if (flow != NULL && (!copy_flow(copy, flow, error) ||
-                             (flow->version == 1 && !copy_decisions(copy->source, copy->target, flow->id.text,
-                                                                    &copy->report, error))))
+        if (flow != NULL &&
+            (!copy_flow(copy, flow, error) ||
+             (flow->version == 1 && !copy_decisions(copy->source, copy->target, flow->id.text, &copy->report, error))))
             return false;
     }
     return true;

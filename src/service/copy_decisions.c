@@ -17,7 +17,8 @@ typedef struct {
 } PageCopy;
 
 /* The source's entry as the next one of its flow. */
-static bool read_entry(const PageCopy *copy, const DecisionEntry *entry, int64_t n, DecisionRow *ret_row, GError **error)
+static bool read_entry(const PageCopy *copy, const DecisionEntry *entry, int64_t n, DecisionRow *ret_row,
+                       GError **error)
 {
     ScheduleDecision decision;
     Id flow_id;

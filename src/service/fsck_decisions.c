@@ -41,8 +41,7 @@ bool fsck_check_decisions(Fsck *fsck, const Flow *flow, GError **error)
     schedule_state_init(&state, flow);
     while (has_more) {
         g_autoptr(GError) inner = NULL;
-        g_autoptr(DecisionPage) page =
-            store_read_decisions(fsck->store, flow->id.text, state.n, FSCK_PAGE, &inner);
+        g_autoptr(DecisionPage) page = store_read_decisions(fsck->store, flow->id.text, state.n, FSCK_PAGE, &inner);
         if (page == NULL && !fsck_is_damage(inner)) {
             g_propagate_error(error, g_steal_pointer(&inner));
             return false;

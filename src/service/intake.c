@@ -1,7 +1,8 @@
 /* The intake takes statuses from the bus in batches, gives each batch to the writer as one item (one commit) and commits
- * the bus position only when the journal has it. While the store is down it keeps its batch and tries again: the bus
- * fills up and slows its engines down, nothing is dropped. An engine that announces itself is given the unfinished runs of
- * its partitions before the position moves past the announcement. */
+ * the bus position only when the journal has it. One batch is with the writer while the next is taken and read; it is given
+ * to the writer when the one before is settled, so what fails is tried again before anything later. While the store is down
+ * the intake keeps its batches and tries again: the bus fills up and slows its engines down, nothing is dropped. An engine
+ * that announces itself is given the unfinished runs of its partitions before the position moves past the announcement. */
 #include "service/service_internal.h"
 
 #include "base/log.h"
@@ -12,13 +13,22 @@
 #define INTAKE_RETRY_MAX_MS 2000 /* the bus wants to hear of its consumer every few seconds */
 
 typedef struct {
-    Service *service;
-    Bell latch;
     BusMessage *messages[STATUS_BATCH_MESSAGES];
     size_t n_messages;
     StatusItem statuses[STATUS_BATCH_MESSAGES];
     size_t origins[STATUS_BATCH_MESSAGES]; /* statuses[i] came in messages[origins[i]] */
     size_t n_statuses;
+    GPtrArray *announcements; /* of StatusMessage */
+    WriterItem item;          /* of the statuses, while they are with the writer */
+    size_t weight_bytes;
+    bool is_with_writer;
+} Batch;
+
+typedef struct {
+    Service *service;
+    Bell latch;
+    Batch batches[2];
+    Batch *current; /* in hand: taken and not settled yet; NULL: none */
     HandOver *hand_over;
 } Intake;
 
@@ -50,69 +60,77 @@ static bool dead_letter(Intake *intake, const BusMessage *message, const char *r
     }
 }
 
-/* Fills statuses from messages. What can't be read goes aside; an engine's announcement is noted. */
-static bool decode_batch(Intake *intake)
+/* Fills the batch from its messages. What can't be read goes aside. */
+static bool decode_batch(Intake *intake, Batch *batch)
 {
-    intake->n_statuses = 0;
-    for (size_t i = 0; i < intake->n_messages; i++) {
-        const BusMessage *message = intake->messages[i];
+    batch->weight_bytes = sizeof *batch;
+    for (size_t i = 0; i < batch->n_messages; i++) {
+        const BusMessage *message = batch->messages[i];
+        batch->weight_bytes += message->value_size;
         g_autoptr(GError) error = NULL;
         g_autoptr(StatusMessage) status = status_message_decode(message->value, message->value_size, &error);
         if (status == NULL) {
             if (!dead_letter(intake, message, error->message))
                 return false;
         } else if (status->kind == STATUS_ENGINE) {
-            hand_over_note(intake->hand_over, status);
+            g_ptr_array_add(batch->announcements, g_steal_pointer(&status));
         } else {
             status->origin = (Origin){.topic = g_strdup(message->origin.topic),
                                       .partition = message->origin.partition,
                                       .offset = message->origin.offset};
-            intake->statuses[intake->n_statuses] = (StatusItem){.message = g_steal_pointer(&status)};
-            intake->origins[intake->n_statuses++] = i;
+            batch->statuses[batch->n_statuses] = (StatusItem){.message = g_steal_pointer(&status)};
+            batch->origins[batch->n_statuses++] = i;
         }
     }
     return true;
 }
 
-/* False: the service is stopping with the batch unsettled; nothing of it is committed on the bus. */
-static bool append_batch(Intake *intake)
+/* False: the service is stopping. */
+static bool submit_batch(Intake *intake, Batch *batch)
 {
-    Service *service = intake->service;
-    WriterItem item = {.kind = ITEM_STATUSES, .statuses = intake->statuses, .n_statuses = intake->n_statuses};
-    size_t weight = sizeof item;
-    for (size_t i = 0; i < intake->n_messages; i++)
-        weight += intake->messages[i]->value_size;
-    bool is_appended = intake->n_statuses == 0;
-    for (int64_t wait_ms = INTAKE_RETRY_MS; !is_appended;) {
-        if (!writer_do(service, &item, weight, &intake->latch))
-            break;
-        is_appended = item.result == RESULT_OK;
+    if (batch->n_statuses == 0)
+        return true;
+    batch->item = (WriterItem){.kind = ITEM_STATUSES, .statuses = batch->statuses, .n_statuses = batch->n_statuses};
+    batch->is_with_writer = writer_submit(intake->service, &batch->item, batch->weight_bytes, &intake->latch);
+    return batch->is_with_writer;
+}
+
+/* Until it is appended. False: the service is stopping with the batch unsettled; nothing of it is committed on the bus. */
+static bool wait_for_append(Intake *intake, Batch *batch)
+{
+    bool is_appended = !batch->is_with_writer, goes_on = true;
+    for (int64_t wait_ms = INTAKE_RETRY_MS; !is_appended && goes_on;) {
+        bell_wait(&intake->latch, -1);
+        is_appended = batch->item.result == RESULT_OK;
         if (is_appended)
             break;
-        log_event(LOG_WARNING, "statuses wait for the store", "reason", item.message, NULL);
-        if (!wait_to_retry(intake, &wait_ms))
-            break;
+        log_event(LOG_WARNING, "statuses wait for the store", "reason", batch->item.message, NULL);
+        goes_on = wait_to_retry(intake, &wait_ms) &&
+                  writer_submit(intake->service, &batch->item, batch->weight_bytes, &intake->latch);
     }
-    g_free(item.message);
+    batch->is_with_writer = false;
+    g_clear_pointer(&batch->item.message, g_free);
     return is_appended;
 }
 
-static bool settle_batch(Intake *intake)
+static bool put_rejected_aside(Intake *intake, Batch *batch)
 {
-    for (size_t i = 0; i < intake->n_statuses; i++) {
-        const StatusItem *status = &intake->statuses[i];
+    for (size_t i = 0; i < batch->n_statuses; i++) {
+        const StatusItem *status = &batch->statuses[i];
         if (status->outcome == STATUS_IGNORED)
             atomic_fetch_add(&intake->service->n_statuses_ignored, 1);
         else if (status->outcome == STATUS_REJECTED &&
-                 !dead_letter(intake, intake->messages[intake->origins[i]], status->reason))
+                 !dead_letter(intake, batch->messages[batch->origins[i]], status->reason))
             return false;
     }
     return true;
 }
 
 /* False: the service is stopping. */
-static bool hand_over(Intake *intake)
+static bool hand_over(Intake *intake, Batch *batch)
 {
+    for (guint i = 0; i < batch->announcements->len; i++)
+        hand_over_note(intake->hand_over, batch->announcements->pdata[i]);
     for (int64_t wait_ms = INTAKE_RETRY_MS;;) {
         g_autoptr(GError) error = NULL;
         if (hand_over_do(intake->hand_over, &error))
@@ -125,12 +143,12 @@ static bool hand_over(Intake *intake)
     }
 }
 
-/* False: the service is stopping. */
-static bool commit_position(Intake *intake)
+/* All but the last n_later messages. False: the service is stopping. */
+static bool commit_position(Intake *intake, size_t n_later)
 {
     for (int64_t wait_ms = INTAKE_RETRY_MS;;) {
         g_autoptr(GError) error = NULL;
-        if (bus_commit_statuses(intake->service->bus, &error))
+        if (bus_commit_statuses(intake->service->bus, n_later, &error))
             return true;
         if (!flowops_error_is_retryable(error)) {
             log_error(LOG_WARNING, "the bus position was not kept; statuses may come again", error, NULL);
@@ -141,29 +159,54 @@ static bool commit_position(Intake *intake)
     }
 }
 
-static void release_batch(Intake *intake)
+static void batch_clear(Batch *batch)
 {
-    for (size_t i = 0; i < intake->n_statuses; i++) {
-        status_message_free(intake->statuses[i].message);
-        g_free(intake->statuses[i].reason);
+    for (size_t i = 0; i < batch->n_statuses; i++) {
+        status_message_free(batch->statuses[i].message);
+        g_free(batch->statuses[i].reason);
     }
-    for (size_t i = 0; i < intake->n_messages; i++)
-        bus_message_free(intake->messages[i]);
+    for (size_t i = 0; i < batch->n_messages; i++)
+        bus_message_free(batch->messages[i]);
+    g_ptr_array_set_size(batch->announcements, 0);
+    batch->n_statuses = batch->n_messages = 0;
 }
 
-/* False when the bus is shut down or the service stops. */
-static bool intake_batch(Intake *intake)
+/* Brings the batch in hand to its end. n_later: messages taken since. False: the service is stopping. */
+static bool settle_current(Intake *intake, size_t n_later)
 {
+    Batch *batch = intake->current;
+    if (batch == NULL)
+        return true;
+    bool is_settled = wait_for_append(intake, batch) && put_rejected_aside(intake, batch) && hand_over(intake, batch) &&
+                      commit_position(intake, n_later);
+    batch_clear(batch);
+    intake->current = NULL;
+    return is_settled;
+}
+
+/* Takes a batch, while the one in hand is appended. False when the bus is shut down or the service stops. */
+static bool take_batch(Intake *intake, Batch *batch)
+{
+    int64_t timeout_ms = intake->current != NULL ? 0 : INTAKE_POLL_MS;
     g_autoptr(GError) error = NULL;
-    if (!bus_poll_statuses(intake->service->bus, intake->messages, STATUS_BATCH_MESSAGES, INTAKE_POLL_MS,
-                           &intake->n_messages, &error)) {
-        int64_t wait_ms = INTAKE_RETRY_MS;
-        return bell_wait(&intake->service->stop_bell, wait_ms);
+    if (!bus_poll_statuses(intake->service->bus, batch->messages, STATUS_BATCH_MESSAGES, timeout_ms, &batch->n_messages,
+                           &error))
+        return bell_wait(&intake->service->stop_bell, INTAKE_RETRY_MS);
+    return decode_batch(intake, batch);
+}
+
+static bool intake_next(Intake *intake)
+{
+    Batch *next = intake->current == &intake->batches[0] ? &intake->batches[1] : &intake->batches[0];
+    bool is_taken = take_batch(intake, next);
+    bool is_settled = settle_current(intake, next->n_messages); /* also at the end */
+    if (!is_taken || !is_settled || !submit_batch(intake, next)) {
+        batch_clear(next);
+        return false;
     }
-    bool is_done = decode_batch(intake) && append_batch(intake) && settle_batch(intake) && hand_over(intake) &&
-                   (intake->n_messages == 0 || commit_position(intake));
-    release_batch(intake);
-    return is_done;
+    if (next->n_messages > 0)
+        intake->current = next;
+    return true;
 }
 
 void intake_main(void *arg)
@@ -172,8 +215,12 @@ void intake_main(void *arg)
     intake->service = arg;
     intake->hand_over = hand_over_new(intake->service);
     bell_init(&intake->latch);
-    while (intake_batch(intake))
+    for (size_t i = 0; i < G_N_ELEMENTS(intake->batches); i++)
+        intake->batches[i].announcements = g_ptr_array_new_with_free_func((GDestroyNotify)status_message_free);
+    while (intake_next(intake))
         ;
+    for (size_t i = 0; i < G_N_ELEMENTS(intake->batches); i++)
+        g_ptr_array_unref(intake->batches[i].announcements);
     hand_over_free(intake->hand_over);
     bell_done(&intake->latch);
     g_free(intake);

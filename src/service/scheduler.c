@@ -44,7 +44,8 @@ Scheduler *scheduler_new(Service *service)
     scheduler->by_flow = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, planned_free);
     scheduler->by_wake = g_tree_new_full(compare_wakes, NULL, NULL, NULL);
     scheduler->is_well = true;
-    scheduler->salt = service->is_shared ? g_random_int() : 0;
+    Id own = id_make(clock_wall_ms(service->clock));
+    scheduler->salt = service->is_shared ? g_str_hash(own.text) : 0;
     scheduler->polled = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     scheduler->owed = g_array_new(FALSE, FALSE, sizeof(Owed));
     scheduler->made = g_array_new(FALSE, FALSE, sizeof(DecisionKey));
@@ -206,6 +207,17 @@ static bool do_all(Scheduler *scheduler)
     return scheduler_backfills_step(scheduler);
 }
 
+/* Until the next flow wakes, or a backfill is to be looked at. */
+static int64_t time_left(const Scheduler *scheduler)
+{
+    GTreeNode *first = g_tree_node_first(scheduler->by_wake);
+    int64_t left_ms = scheduler_backfills_wait(scheduler, LOOK_MS);
+    if (first == NULL)
+        return left_ms;
+    const Planned *planned = g_tree_node_key(first);
+    return CLAMP(planned->wake_at - clock_wall_ms(scheduler->service->clock), 0, left_ms);
+}
+
 int64_t scheduler_step(Scheduler *scheduler)
 {
     Service *service = scheduler->service;
@@ -219,12 +231,8 @@ int64_t scheduler_step(Scheduler *scheduler)
     if (!scheduler->is_well)
         log_event(LOG_INFO, "schedules go on", NULL);
     scheduler->is_well = true;
-    const GTreeNode *first = g_tree_node_first(scheduler->by_wake);
-    int64_t max_ms = scheduler_backfills_wait(scheduler, LOOK_MS);
-    if (first == NULL)
-        return max_ms;
-    int64_t wait_ms = ((const Planned *)g_tree_node_key((GTreeNode *)first))->wake_at - clock_wall_ms(service->clock);
-    return CLAMP(wait_ms, 0, max_ms);
+    /* There is time to wait for documents. */
+    return scheduler_remove_marks(scheduler, time_left(scheduler)) ? time_left(scheduler) : RETRY_MS;
 }
 
 void scheduler_main(void *arg)

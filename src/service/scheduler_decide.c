@@ -8,6 +8,8 @@
 
 /* Of one flow in one commit: a shared store takes them one after the other. The rest is decided anew after it. */
 #define DECISIONS_MAX 64
+#define RULINGS_MAX \
+    2000             /* of one commit; flows beyond that are decided in the next, so that others can write between */
 #define LOOK_MAX 512 /* flows that a shared store is asked about at once */
 #define OWED_PAGE 256
 
@@ -41,6 +43,11 @@ static bool take_others_owed(Scheduler *scheduler, const Planned *planned, GErro
     return true;
 }
 
+static bool is_of(const DecisionKey *key, const Planned *planned)
+{
+    return strcmp(key->flow_id.text, planned->flow_id.text) == 0;
+}
+
 /* Whether there are any is all that is asked. Without a rule for overlaps it does not matter. */
 static bool count_open(Scheduler *scheduler, const Planned *planned, size_t *ret_n_open, GError **error)
 {
@@ -52,8 +59,9 @@ static bool count_open(Scheduler *scheduler, const Planned *planned, size_t *ret
         !store_list_open_system_runs(scheduler->service->store, planned->flow_id.text, 1, &run_id, ret_n_open, error))
         return false;
     for (guint i = 0; i < scheduler->owed->len; i++)
-        *ret_n_open +=
-            strcmp(g_array_index(scheduler->owed, Owed, i).key.flow_id.text, planned->flow_id.text) == 0;
+        *ret_n_open += is_of(&g_array_index(scheduler->owed, Owed, i).key, planned);
+    for (guint i = 0; i < scheduler->made->len; i++) /* its document is on its way */
+        *ret_n_open += is_of(&g_array_index(scheduler->made, DecisionKey, i), planned);
     return true;
 }
 
@@ -221,6 +229,8 @@ bool scheduler_decide_group(Scheduler *scheduler, Planned *const *due, size_t n)
     if (service->is_shared && !make_sure(scheduler, group, n))
         return false;
     for (size_t i = 0; i < n; i++) {
+        if (rulings->len >= RULINGS_MAX)
+            group[i] = NULL; /* still due */
         if (group[i] == NULL)
             continue;
         if (!catch_up(scheduler, &group[i]))

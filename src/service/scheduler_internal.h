@@ -40,14 +40,14 @@ struct Scheduler {
     bool is_loaded;
     bool is_well; /* the last step met no failure */
     uint32_t round;
-    uint32_t salt; /* of Planned.order */
+    uint32_t salt;        /* of Planned.order */
     int64_t reload_at;    /* monotonic; shared store */
     int64_t poll_at;      /* monotonic; shared store */
     int64_t changed_from; /* wall; where the next poll begins */
     GHashTable *polled;   /* flow id -> version: what the last poll has found */
     int64_t sweep_at;     /* monotonic */
     GArray *owed;         /* of Owed, oldest first; empty before anything is decided */
-    GArray *made;         /* of DecisionKey: their marks are to be removed */
+    GArray *made;         /* of DecisionKey: made, and their marks are to be removed */
     Sightings *sightings; /* of decisions of a shared store without their run */
 };
 
@@ -81,11 +81,13 @@ MUST_CHECK bool scheduler_decide_until(Scheduler *scheduler, Planned *planned, i
 
 /* ---- scheduler_start.c: the same ---- */
 
-/* Makes the runs that are owed, then removes the marks of those that are there. */
+/* Makes the runs that are owed, then removes marks. */
 MUST_CHECK bool scheduler_carry_out(Scheduler *scheduler);
+/* Removes the marks of what was made, when its documents are there within timeout_ms; else they stay for the next time. */
+MUST_CHECK bool scheduler_remove_marks(Scheduler *scheduler, int64_t timeout_ms);
 /* Finds decisions without their run, this process's and others', and carries them out. */
 MUST_CHECK bool scheduler_sweep(Scheduler *scheduler);
-/* Adds a decision, unless it is among them. */
+/* Adds a decision, unless it is among them or was made. */
 void scheduler_owe(Scheduler *scheduler, const Id *flow_id, const ScheduleDecision *decision);
 
 /* ---- scheduler_backfill.c ---- */

@@ -7,22 +7,29 @@
 
 #include "base/log.h"
 
-#define BATCH_MAX 256            /* runs of one commit */
-#define STOPS_MAX 1000           /* open runs of a flow that one start stops */
-#define STOPS_AT_ONCE 64         /* their states are in memory together */
-#define MARKS_AT_ONCE 1000       /* of one commit */
-#define MADE_MAX 20000           /* marks kept while documents do not follow; beyond: the sweep finds them */
-#define SETTLE_MS 2000           /* for documents of a shared store */
+#define BATCH_BYTES (16 * 1024 * 1024) /* and of their flows, about */
+#define BATCH_MAX 256                  /* runs of one commit */
+#define STOPS_MAX 1000                 /* open runs of a flow that one start stops */
+#define STOPS_AT_ONCE 64               /* their states are in memory together */
+#define MARKS_AT_ONCE 1000             /* of one commit */
+#define MADE_MAX 2000  /* marks kept while there is no time to wait for their documents; beyond, time is taken */
+#define SETTLE_MS 2000 /* so long */
 #define SWEEP_PAGE 256
-#define OTHERS_AGE_MS 10000      /* a run that its replica did not make in this time, it will not make any more */
+#define OTHERS_AGE_MS 10000 /* a run that its replica did not make in this time, it will not make any more */
+
+static bool is_key(const DecisionKey *key, const Id *flow_id, int64_t n)
+{
+    return key->n == n && strcmp(key->flow_id.text, flow_id->text) == 0;
+}
 
 void scheduler_owe(Scheduler *scheduler, const Id *flow_id, const ScheduleDecision *decision)
 {
-    for (guint i = scheduler->owed->len; i-- > 0;) {
-        const Owed *there = &g_array_index(scheduler->owed, Owed, i);
-        if (there->key.n == decision->n && strcmp(there->key.flow_id.text, flow_id->text) == 0)
+    for (guint i = scheduler->made->len; i-- > 0;)
+        if (is_key(&g_array_index(scheduler->made, DecisionKey, i), flow_id, decision->n))
             return;
-    }
+    for (guint i = scheduler->owed->len; i-- > 0;)
+        if (is_key(&g_array_index(scheduler->owed, Owed, i).key, flow_id, decision->n))
+            return;
     Owed owed = {.key = {*flow_id, decision->n},
                  .slot = decision->slot,
                  .flow_version = decision->flow_version,
@@ -113,8 +120,7 @@ static bool take_made(Scheduler *scheduler, guint n_batch, const SlotStart *slot
     g_autoptr(GArray) left = g_array_new(FALSE, FALSE, sizeof(Owed));
     for (size_t i = 0, k = 0; i < n_batch; i++) {
         const Owed *owed = &g_array_index(scheduler->owed, Owed, i);
-        if (k == n_slots || slots[k].key.n != owed->key.n ||
-            strcmp(slots[k].key.flow_id.text, owed->key.flow_id.text) != 0)
+        if (k == n_slots || !is_key(&slots[k].key, &owed->key.flow_id, owed->key.n))
             continue; /* given up for now */
         if (slots[k].is_refused)
             g_array_append_val(left, *owed);
@@ -148,13 +154,14 @@ static bool make_runs(Scheduler *scheduler, guint n_batch, SlotStart *slots, siz
 static bool start_batch(Scheduler *scheduler, guint n_batch)
 {
     g_autofree SlotStart *slots = g_new0(SlotStart, n_batch);
-    size_t n_slots = 0;
+    size_t n_slots = 0, n_bytes = 0;
     bool is_ready = true;
     for (guint i = 0; i < n_batch && is_ready; i++) {
         const Owed *owed = &g_array_index(scheduler->owed, Owed, i);
         g_autoptr(GError) error = NULL;
         if (prepare(scheduler, owed, &slots[n_slots], &error)) {
-            n_slots++;
+            n_bytes += slots[n_slots++].flow->steps_json_size * 3;
+            n_batch = n_bytes > BATCH_BYTES ? i + 1 : n_batch;
             is_ready = !owed->cancels_running || stop_running(scheduler, owed);
         } else if (flowops_error_is_retryable(error)) {
             service_note_store(scheduler->service, error);
@@ -172,7 +179,7 @@ static bool start_batch(Scheduler *scheduler, guint n_batch)
 
 /* ---- marks ---- */
 
-static bool remove_marks(Scheduler *scheduler, const DecisionKey *keys, size_t n)
+static bool remove_these(Scheduler *scheduler, const DecisionKey *keys, size_t n)
 {
     g_autofree StoreWrite *writes = g_new0(StoreWrite, n);
     for (size_t i = 0; i < n; i++)
@@ -187,19 +194,14 @@ static bool remove_marks(Scheduler *scheduler, const DecisionKey *keys, size_t n
 }
 
 /* What replicas count as open they know by the document or by the mark. */
-static bool flush_made(Scheduler *scheduler)
+bool scheduler_remove_marks(Scheduler *scheduler, int64_t timeout_ms)
 {
     GArray *made = scheduler->made;
-    if (made->len == 0)
+    if (made->len == 0 || !store_settle(scheduler->service->store, timeout_ms))
         return true;
-    if (!store_settle(scheduler->service->store, SETTLE_MS)) {
-        if (made->len > MADE_MAX)
-            g_array_set_size(made, 0);
-        return true;
-    }
     bool is_done = true;
     for (guint i = 0; i < made->len && is_done; i += MARKS_AT_ONCE)
-        is_done = remove_marks(scheduler, &g_array_index(made, DecisionKey, i), MIN(made->len - i, MARKS_AT_ONCE));
+        is_done = remove_these(scheduler, &g_array_index(made, DecisionKey, i), MIN(made->len - i, MARKS_AT_ONCE));
     if (!is_done)
         scheduler->sweep_at = INT64_MIN; /* finds them, finds their runs, and removes the marks */
     g_array_set_size(made, 0);
@@ -211,7 +213,7 @@ bool scheduler_carry_out(Scheduler *scheduler)
     bool is_done = true;
     while (scheduler->owed->len > 0 && is_done)
         is_done = !scheduler_is_over(scheduler) && start_batch(scheduler, batch_size(scheduler));
-    bool is_flushed = flush_made(scheduler);
+    bool is_flushed = scheduler_remove_marks(scheduler, scheduler->made->len > MADE_MAX ? SETTLE_MS : 0);
     return is_done && is_flushed;
 }
 

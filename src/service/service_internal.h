@@ -228,8 +228,10 @@ void scheduler_note_flow(Service *service, const Id *flow_id);
 void scheduler_note_end(Service *service, const Id *flow_id);
 void scheduler_note_backfill(Service *service, const Id *backfill_id);
 
-/* Pushes and waits until the item is done, for threads that may block (relay, intake, sweeper). False: the service is
- * stopping and the item was not taken. `latch` is scratch of the calling thread. */
+/* Gives the writer an item, for threads that may block (relay, intake, sweeper); `latch` is rung when it is done. False: the
+ * service is stopping and the item was not taken. */
+MUST_CHECK bool writer_submit(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch);
+/* The same, and waits until it is done. */
 MUST_CHECK bool writer_do(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch);
 
 #endif

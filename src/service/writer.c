@@ -471,7 +471,7 @@ static void latch_ring(WriterItem *item)
     bell_ring(item->arg);
 }
 
-bool writer_do(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch)
+bool writer_submit(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch)
 {
     THREAD_ASSERT_NOT(ROLE_LOOP);
     THREAD_ASSERT_NOT(ROLE_WRITER);
@@ -479,7 +479,12 @@ bool writer_do(Service *service, WriterItem *item, size_t weight_bytes, Bell *la
     item->arg = latch;
     item->n_attempts = 0;
     g_clear_pointer(&item->message, g_free);
-    if (queue_push(service->writes, item, weight_bytes, -1) != QUEUE_OK)
+    return queue_push(service->writes, item, weight_bytes, -1) == QUEUE_OK;
+}
+
+bool writer_do(Service *service, WriterItem *item, size_t weight_bytes, Bell *latch)
+{
+    if (!writer_submit(service, item, weight_bytes, latch))
         return false;
     bell_wait(latch, -1);
     return true;

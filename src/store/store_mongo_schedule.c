@@ -202,8 +202,7 @@ bool mongo_write_decisions(const ClientLease *lease, StoreWrite *writes, size_t 
     g_autoptr(GError) first_error = NULL;
     for (size_t n; (n = pick_wave(&call, is_done, wave)) > 0;) {
         g_autoptr(GError) wave_error = NULL;
-        if (!write_wave(&call, wave, n, &wave_error) &&
-            (first_error == NULL || wave_error->code == FLOWOPS_UNKNOWN)) {
+        if (!write_wave(&call, wave, n, &wave_error) && (first_error == NULL || wave_error->code == FLOWOPS_UNKNOWN)) {
             g_clear_error(&first_error);
             first_error = g_steal_pointer(&wave_error);
         }
@@ -418,8 +417,7 @@ ScheduledPage *mongo_read_scheduled_flows(Store *base, const char *after, size_t
     for (size_t i = 0; i < page->n_items; i++) {
         g_hash_table_insert(index, ids[i].text, GSIZE_TO_POINTER(i));
     }
-    if (page->n_items > 0 &&
-        (!read_heads(&lease, &read, index, error) || !read_beyond(&lease, &read, index, error))) {
+    if (page->n_items > 0 && (!read_heads(&lease, &read, index, error) || !read_beyond(&lease, &read, index, error))) {
         return NULL;
     }
     page->has_more = page->n_items == limit;

@@ -22,8 +22,8 @@ static char *numbers(const DecisionPage *page)
         ScheduleDecision decision;
         Id flow_id;
         g_autoptr(GError) error = NULL;
-        bool is_decoded = schedule_decision_decode(page->entries[i].text, page->entries[i].size, &decision, &flow_id,
-                                                   &error);
+        bool is_decoded =
+            schedule_decision_decode(page->entries[i].text, page->entries[i].size, &decision, &flow_id, &error);
         assert_no_error(error);
         assert_true(is_decoded);
         g_string_append_printf(text, "%s%" G_GINT64_FORMAT "%s", i > 0 ? " " : "", decision.n,
@@ -180,8 +180,8 @@ static char *scheduled(Store *store, size_t limit)
             assert_int_equal(flow->scheduled_since, flow->updated_at);
             ScheduleDecision decision = {0};
             Id flow_id;
-            assert_true(item->decision == NULL || schedule_decision_decode(item->decision, item->decision_size,
-                                                                           &decision, &flow_id, &error));
+            assert_true(item->decision == NULL ||
+                        schedule_decision_decode(item->decision, item->decision_size, &decision, &flow_id, &error));
             g_string_append_printf(text, "%s%s:%" G_GINT64_FORMAT ":%" G_GINT64_FORMAT, text->len > 0 ? " " : "",
                                    flow->cron, flow->version, decision.n);
         }

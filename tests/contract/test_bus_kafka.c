@@ -164,7 +164,7 @@ static void test_comes_up_without_a_broker(void **state G_GNUC_UNUSED)
     /* A position cannot go past a dead letter that is nowhere yet. */
     g_autoptr(GError) commit_error = NULL;
     assert_true(bus_dead_letter(bus, command, "why", NULL));
-    assert_false(bus_commit_statuses(bus, &commit_error));
+    assert_false(bus_commit_statuses(bus, 0, &commit_error));
     assert_true(flowops_error_is_retryable(commit_error));
     close_in_time(bus);
 }
@@ -222,7 +222,7 @@ static void test_the_broker_goes_and_comes_back(void **state G_GNUC_UNUSED)
         g_autoptr(BusMessage) status = next_status(bus);
         assert_int_equal(g_ascii_strtoll(status->value, NULL, 10), i);
     }
-    assert_true(bus_commit_statuses(bus, NULL));
+    assert_true(bus_commit_statuses(bus, 0, NULL));
     g_autoptr(GPtrArray) letters = kafka_broker_read(broker, "execution.status.dlq", 1);
     assert_string_equal(((BusMessage *)letters->pdata[0])->value, "broken");
 }
@@ -232,7 +232,7 @@ static void test_closes_while_the_broker_is_down(void **state G_GNUC_UNUSED)
     Bus *bus = kafka_broker_open(broker);
     publish_status(bus, "run", "0");
     bus_message_free(next_status(bus)); /* a member of its group, with a position to commit */
-    assert_true(bus_commit_statuses(bus, NULL));
+    assert_true(bus_commit_statuses(bus, 0, NULL));
     kafka_broker_set_up(broker, false);
     wait_until_up(bus, false);
     close_in_time(bus);
@@ -246,7 +246,7 @@ static void test_closes_while_the_broker_hangs(void **state G_GNUC_UNUSED)
     bus_message_free(next_status(bus));
     kafka_broker_set_delay(broker, 60 * 1000);
     publish_status(bus, "run", "1");
-    assert_true(bus_commit_statuses(bus, NULL));
+    assert_true(bus_commit_statuses(bus, 0, NULL));
     g_autoptr(BusMessage) message = message_new("k", "v");
     assert_true(bus_dead_letter(bus, message, "why", NULL));
     close_in_time(bus);
@@ -357,7 +357,7 @@ static void test_a_letter_is_cut_to_what_the_broker_takes(void **state G_GNUC_UN
     g_autoptr(BusMessage) message = message_new("k", large);
     kafka_broker_fail_produce(broker, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 2);
     assert_true(bus_dead_letter(bus, message, "too much", NULL));
-    assert_true(bus_commit_statuses(bus, NULL));
+    assert_true(bus_commit_statuses(bus, 0, NULL));
     g_autoptr(GPtrArray) letters = kafka_broker_read(broker, "execution.status.dlq", 1);
     const BusMessage *letter = letters->pdata[0];
     assert_in_range(letter->value_size, 99 * 1000, 100 * 1000); /* the second size that is tried */
@@ -381,7 +381,7 @@ static void test_letters_are_bounded(void **state G_GNUC_UNUSED)
     assert_in_range(n, 60, 64);
     kafka_broker_set_up(broker, true);
     int64_t deadline = now_ms() + DEADLINE_MS;
-    while (!bus_commit_statuses(bus, NULL))
+    while (!bus_commit_statuses(bus, 0, NULL))
         assert_true(now_ms() < deadline);
     assert_true(bus_dead_letter(bus, message, "why", NULL));
 }
@@ -418,7 +418,7 @@ static void test_a_letter_is_the_original_and_says_why(void **state G_GNUC_UNUSE
         put_aside_next(bus, "not understood", &got);
         assert_int_equal(got->is_null, original->is_null);
         assert_int_equal(got->n_headers, 2);
-        assert_true(bus_commit_statuses(bus, NULL));
+        assert_true(bus_commit_statuses(bus, 0, NULL));
 
         g_autoptr(GPtrArray) letters = kafka_broker_read(broker, "execution.status.dlq", i + 1);
         const BusMessage *letter = NULL;
@@ -602,7 +602,7 @@ static void test_replicas_share_the_statuses(void **state G_GNUC_UNUSED)
                 n_of_first += i == 0;
                 bus_message_free(messages[j]);
             }
-            assert_true(bus_commit_statuses(bus, NULL));
+            assert_true(bus_commit_statuses(bus, 0, NULL));
         }
     }
     /* Committed before it was given back, so nothing came twice. */
@@ -639,7 +639,7 @@ static void test_a_large_letter_fits(void **state G_GNUC_UNUSED)
     wait_until_up(bus, true);
     g_autoptr(BusMessage) message = message_new("k", large);
     assert_true(bus_dead_letter(bus, message, "why", NULL));
-    assert_true(bus_commit_statuses(bus, NULL));
+    assert_true(bus_commit_statuses(bus, 0, NULL));
     g_autoptr(GPtrArray) letters = kafka_broker_read(broker, "execution.status.dlq", 1);
     const BusMessage *letter = letters->pdata[0];
     assert_int_equal(letter->value_size, 3900 * 1000);
@@ -654,7 +654,7 @@ static void test_a_letter_fits_a_topic_made_by_others(void **state G_GNUC_UNUSED
     wait_until_up(bus, true);
     g_autoptr(BusMessage) message = message_new("k", large);
     assert_true(bus_dead_letter(bus, message, "why", NULL));
-    assert_true(bus_commit_statuses(bus, NULL));
+    assert_true(bus_commit_statuses(bus, 0, NULL));
     assert_true(bus_health(bus).is_up);
 }
 
@@ -686,7 +686,7 @@ static void poll_until(Bus *bus, const char *last, int *n_seen)
         is_last = strcmp(message->value, last) == 0;
         if (!is_last)
             n_seen[g_ascii_strtoll(message->value, NULL, 10)]++;
-        assert_true(bus_commit_statuses(bus, NULL));
+        assert_true(bus_commit_statuses(bus, 0, NULL));
     }
 }
 
@@ -727,7 +727,7 @@ static void remake_topic(bool is_at_once)
             g_autoptr(BusMessage) message = next_status(bus);
             if (g_ascii_isdigit(message->value[0]))
                 n_seen[g_ascii_strtoll(message->value, NULL, 10)]++;
-            assert_true(bus_commit_statuses(bus, NULL));
+            assert_true(bus_commit_statuses(bus, 0, NULL));
         }
     }
 }

@@ -15,7 +15,7 @@ void rig_start(Rig *rig)
     if (inner == NULL)
         fail_msg("%s", error->message);
     rig->store = store_open_fault(inner);
-    rig->bus = bus_open_local(1000, 1 << 20);
+    rig->bus = bus_open_local(4096, 4 << 20);
     rig->hub = hub_new(1 << 20);
     rig->service = service_start(rig->store, rig->bus, rig->hub, rig->clock, &rig->options, &error);
     if (rig->service == NULL)

@@ -192,7 +192,8 @@ static const Damage damages[] = {
     {"DELETE FROM decisions WHERE flow_id = " FLOW_1 " AND n = 2", "decision 2 of its schedule: broken decision: n",
      false},
     {"UPDATE decisions SET decision = 'x' WHERE n = 3", "decision 3 of its schedule", false},
-    {"UPDATE decisions SET decision = replace(decision, " FLOW_1 ", " RUN_1 ") WHERE n = 3", "decision 3 of its", false},
+    {"UPDATE decisions SET decision = replace(decision, " FLOW_1 ", " RUN_1 ") WHERE n = 3", "decision 3 of its",
+     false},
     {"UPDATE decisions SET decision = replace(decision, '\"queued\":0', '\"queued\":1') WHERE n = 3",
      "says 1 wait, 0 do", false},
 };

@@ -50,7 +50,8 @@ typedef struct {
     int64_t n_started, n_skipped, n_crashes, n_changes;
 } World;
 
-static const char *const zones[] = {"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC", "Asia/Kathmandu"};
+static const char *const zones[] = {"Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC",
+                                    "Asia/Kathmandu"};
 
 /* ---- replicas ---- */
 
@@ -103,11 +104,10 @@ static CallResult do_service_call(Replica *replica, ServiceCall *call)
 
 static JsonValue *body_of(const Subject *subject, const char *zone)
 {
-    g_autofree char *text =
-        g_strdup_printf("{\"name\":\"f\",\"cron\":\"%s\",\"timezone\":\"%s\",\"schedule\":{%s%s\"paused\":%s},"
-                        "\"steps\":[]}",
-                        subject->cron, zone, subject->schedule, *subject->schedule ? "," : "",
-                        subject->is_paused ? "true" : "false");
+    g_autofree char *text = g_strdup_printf(
+        "{\"name\":\"f\",\"cron\":\"%s\",\"timezone\":\"%s\",\"schedule\":{%s%s\"paused\":%s},"
+        "\"steps\":[]}",
+        subject->cron, zone, subject->schedule, *subject->schedule ? "," : "", subject->is_paused ? "true" : "false");
     g_autoptr(GError) error = NULL;
     JsonValue *body = NULL;
     if (!json_parse(text, strlen(text), 32, &body, &error))
@@ -123,10 +123,8 @@ static Id new_id(void *world)
 static void create(World *world, Subject *subject)
 {
     g_autoptr(JsonValue) body = body_of(subject, zones[0]);
-    FlowOrigin origin = {.flow_id = new_id(world),
-                         .now_ms = clock_wall_ms(world->clock),
-                         .make_id = new_id,
-                         .make_id_arg = world};
+    FlowOrigin origin = {
+        .flow_id = new_id(world), .now_ms = clock_wall_ms(world->clock), .make_id = new_id, .make_id_arg = world};
     g_strlcpy(origin.owner.text, OWNER, sizeof origin.owner.text);
     origin.actor = origin.owner;
     g_autoptr(Faults) faults = faults_new();
@@ -349,8 +347,8 @@ static void audit_subject(World *world, const Subject *subject)
         for (size_t i = 0; i < page->n_entries; i++) {
             ScheduleDecision decision;
             Id flow_id;
-            assert_true(schedule_decision_decode(page->entries[i].text, page->entries[i].size, &decision, &flow_id,
-                                                 &error));
+            assert_true(
+                schedule_decision_decode(page->entries[i].text, page->entries[i].size, &decision, &flow_id, &error));
             audit_decision(&audit, &decision);
         }
         has_more = page->has_more;
@@ -638,6 +636,69 @@ static void test_no_room_for_a_run(void **state)
     world_end(&c.world);
 }
 
+/* The process ends at each write of a step in turn, which has happened or not; the next one finishes what it left. */
+static void test_a_crash_at_every_write(void **state)
+{
+    (void)state;
+    for (FaultPoint point = FAULT_BEFORE_EFFECT; point <= FAULT_AFTER_EFFECT; point++) {
+        bool is_over = false;
+        for (int64_t nth = 1; !is_over; nth++) {
+            Case c;
+            case_begin(&c, "\"misfire\":\"ALL\",\"overlap\":\"CANCEL_RUNNING\"");
+            hour(&c);
+            clock_fake_advance(c.world.clock, 2 * HOUR_MS);
+            int64_t n_before = store_fault_count(c.world.store, STORE_WRITE);
+            store_fault_set(c.world.store, STORE_WRITE, point, nth, INT64_MAX);
+            step(c.replica);
+            is_over = store_fault_count(c.world.store, STORE_WRITE) - n_before < nth;
+            replica_stop(c.replica);
+            store_fault_set(c.world.store, STORE_WRITE, point, 1, 0);
+            replica_start(&c.world, c.replica);
+            come_to_rest(&c.world, c.replica);
+            assert_story(&c, "started 1, skipped 2, started! 3");
+            audit_subject(&c.world, &c.subject);
+            Id first = schedule_run_id(&c.subject.id, BEGIN_MS + HOUR_MS);
+            Rig rig = {.service = c.replica->service};
+            g_autofree char *detail = detail_of(&rig, &first);
+            assert_non_null(strstr(detail, "\"STOP\""));
+            assert_true(is_over || nth < 10);
+            if (is_over)
+                assert_true(nth >= 4); /* decisions, the stop, the run, the mark */
+            world_end(&c.world);
+        }
+    }
+}
+
+/* A read that fails puts off what needs it. */
+static void test_every_read_may_fail(void **state)
+{
+    (void)state;
+    static const StoreMethod methods[] = {STORE_GET_FLOW,
+                                          STORE_READ_JOURNAL,
+                                          STORE_READ_DECISIONS,
+                                          STORE_READ_OWED_DECISIONS,
+                                          STORE_READ_SCHEDULED_FLOWS,
+                                          STORE_LIST_OPEN_SYSTEM_RUNS};
+    for (size_t i = 0; i < G_N_ELEMENTS(methods); i++) {
+        Case c;
+        case_begin(&c, "\"overlap\":\"QUEUE\"");
+        hour(&c);
+        hour(&c);
+        replica_stop(c.replica);
+        replica_start(&c.world, c.replica); /* everything is to be read again, the queue, too */
+        clock_fake_advance(c.world.clock, HOUR_MS);
+        store_fault_set(c.world.store, methods[i], FAULT_BEFORE_EFFECT, 1, 2);
+        for (int k = 0; k < 4; k++)
+            step(c.replica);
+        end_runs(&c.world, c.replica);
+        for (int k = 0; k < 3; k++)
+            step(c.replica);
+        assert_story(&c, "started 1, queued 2, queued 3, started 2");
+        audit_subject(&c.world, &c.subject);
+        world_end(&c.world);
+    }
+}
+
 /* nextRunAt follows each change at once, whoever is asked. */
 static char *next_run_at(Case *c)
 {
@@ -691,6 +752,8 @@ int main(void)
         cmocka_unit_test(test_a_start_stops_what_runs),
         cmocka_unit_test(test_open_runs_are_skipped_over),
         cmocka_unit_test(test_no_room_for_a_run),
+        cmocka_unit_test(test_a_crash_at_every_write),
+        cmocka_unit_test(test_every_read_may_fail),
         cmocka_unit_test(test_next_run),
         cmocka_unit_test(test_three_years),
         cmocka_unit_test(test_three_years_of_two_replicas),

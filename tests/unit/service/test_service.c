@@ -387,6 +387,35 @@ static void test_statuses_wait_out_a_store_that_is_down(void **state)
     assert_int_equal(service_health(rig->service).n_dead_letters, 0);
 }
 
+/* What is taken while a batch is with the writer comes after it, however often that one has to be tried. */
+static void test_a_batch_that_fails_is_not_overtaken(void **state)
+{
+    Rig *rig = *state;
+    announce(rig);
+    Id flow_id = create_flow(rig, 1), run_id;
+    assert_int_equal(start(rig, &flow_id, NULL, NULL, &run_id), RESULT_OK);
+    g_autoptr(CommandMessage) message = next_command(rig);
+    WAIT_UNTIL(is_outbox_empty(rig));
+    store_fault_hold(rig->store, STORE_WRITE, true);
+    int64_t n_writes = store_fault_count(rig->store, STORE_WRITE);
+    report_flow(rig, message, RUN_RUNNING);
+    WAIT_UNTIL(store_fault_count(rig->store, STORE_WRITE) > n_writes);
+    store_fault_set(rig->store, STORE_WRITE, FAULT_BEFORE_EFFECT, 1, 2);
+    StatusMessage paused = {.kind = STATUS_FLOW,
+                            .run_id = message->run_id,
+                            .flow_id = message->flow_id,
+                            .timestamp = clock_wall_ms(rig->clock) + 1,
+                            .generation = message->generation,
+                            .run_status = RUN_PAUSED};
+    for (int i = 0; i < STATUS_BATCH_MESSAGES; i++) /* the next batch: one that is news, and repeats */
+        report(rig, &paused);
+    report_flow(rig, message, RUN_COMPLETED); /* the one after it */
+    store_fault_hold(rig->store, STORE_WRITE, false);
+    wait_for(rig, &run_id, "\"status\":\"COMPLETED\"");
+    wait_for(rig, &run_id, "\"seq\":4,"); /* created, RUNNING, PAUSED, COMPLETED */
+    assert_int_equal(service_health(rig->service).n_dead_letters, 0);
+}
+
 static void test_an_unknown_run_is_a_dead_letter(void **state)
 {
     Rig *rig = *state;
@@ -495,6 +524,7 @@ int main(void)
         SERVICE_TEST(test_a_flow_with_runs_is_deleted_only_by_force),
         ENGINE_TEST(test_a_start_is_published_once_and_answered),
         ENGINE_TEST(test_statuses_wait_out_a_store_that_is_down),
+        ENGINE_TEST(test_a_batch_that_fails_is_not_overtaken),
         ENGINE_TEST(test_an_unknown_run_is_a_dead_letter),
         ENGINE_TEST(test_a_broken_journal_holds_up_nobody_else),
         ENGINE_TEST(test_a_command_that_the_bus_refuses_holds_up_nobody_else),
