@@ -9,6 +9,7 @@
 #define LOOK_MS 500         /* how late a clock that was set is noticed */
 #define RETRY_MS 500        /* after a failure, or while MAX_OPEN_RUNS holds */
 #define GROUP_MAX 500       /* flows decided with one commit */
+#define ROUNDS_MAX 16       /* groups of one step: however many are due, others are looked at in between */
 #define IDLE_MS 1000        /* one that had nothing to say although it woke is not asked again before */
 #define QUEUE_LOOK_MS 5000  /* while slots wait, should the end of a run go unheard */
 #define SHARED_LOOK_MS 1000 /* the same where runs end at other replicas */
@@ -201,9 +202,13 @@ static bool do_all(Scheduler *scheduler)
     if (!scheduler_carry_out(scheduler) || !look_around(scheduler) || !take_notes(scheduler) ||
         !scheduler_carry_out(scheduler))
         return false;
-    for (size_t n; !scheduler_is_over(scheduler) && (n = take_due(scheduler, group)) > 0;)
+    for (int i = 0; i < ROUNDS_MAX && !scheduler_is_over(scheduler); i++) {
+        size_t n = take_due(scheduler, group);
+        if (n == 0)
+            break;
         if (!scheduler_decide_group(scheduler, group, n) || !scheduler_carry_out(scheduler) || !take_notes(scheduler))
             return false;
+    }
     return scheduler_backfills_step(scheduler);
 }
 

@@ -558,6 +558,9 @@ static bool heal_flows(const ClientLease *lease, GError **error)
 
 bool mongo_heal_schedules(MongoStore *store, GError **error)
 {
+    if (!mongo_admit(store, error)) {
+        return false;
+    }
     CLIENT_LEASE(lease, store);
     bson_t there;
     int found = mongo_find_by_id(&lease, COLLECTION_META, HEALED_META, NULL, &there, "use the database", error);

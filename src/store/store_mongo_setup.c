@@ -347,7 +347,8 @@ static void setup_run(void *arg)
     mongo_mark_background_thread();
     for (int64_t pause_ms = RETRY_MIN_MS;; pause_ms = MIN(2 * pause_ms, RETRY_MAX_MS)) {
         GError *error = NULL;
-        bool is_made = make_indexes(setup->store, &error) && mongo_heal_schedules(setup->store, &error);
+        bool is_made = make_indexes(setup->store, &error);
+        is_made = mongo_heal_schedules(setup->store, is_made ? &error : NULL) && is_made; /* needs no index */
         {
             MUTEX_SCOPE(&setup->mu);
             g_clear_error(&setup->error);

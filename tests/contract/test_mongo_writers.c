@@ -256,6 +256,53 @@ static void test_indexes_are_made_once(void **state)
     }
 }
 
+/* Whether there is such a document in `meta`; removes it when it is to go. */
+static bool find_meta(const StoreFixture *fixture, const char *id, bool is_to_go)
+{
+    g_autofree char *database = mongo_database_of(fixture->data_dir);
+    mongoc_client_t *client = mongo_test_client();
+    mongoc_collection_t *handle = mongoc_client_get_collection(client, database, "meta");
+    bson_t *selector = BCON_NEW("_id", BCON_UTF8(id));
+    bson_error_t failure;
+    bool is_there = mongoc_collection_count_documents(handle, selector, NULL, NULL, NULL, &failure) == 1;
+    if (is_to_go)
+        assert_true(mongoc_collection_delete_one(handle, selector, NULL, NULL, &failure));
+    bson_destroy(selector);
+    mongoc_collection_destroy(handle);
+    mongoc_client_destroy(client);
+    return is_there;
+}
+
+/* A flow that had a cron before there were schedules is found once a process has been over it. */
+static void test_old_flows_get_their_schedule(void **state)
+{
+    StoreFixture *fixture = fixture_of(state);
+    g_autoptr(Clock) clock = clock_new_system();
+    g_autoptr(Flow) flow = sample_flow(1, &owner, 1, 1);
+    flow->cron = g_strdup("@daily");
+    flow->scheduled_since = flow->created_at;
+    write_flow_version(fixture->store, flow);
+    int64_t deadline_ms = clock_monotonic_ms(clock) + DEADLINE_MS;
+    while (!find_meta(fixture, "schedules", false)) {
+        assert_true(clock_monotonic_ms(clock) < deadline_ms);
+        poll(NULL, 0, 5);
+    }
+    store_close(g_steal_pointer(&fixture->store));
+    bson_t *older = BCON_NEW("$unset", "{", "schedule", BCON_UTF8(""), "scheduleId", BCON_UTF8(""), "}");
+    change_document(fixture->data_dir, "flows", flow->id.text, older);
+    bson_destroy(older);
+    assert_true(find_meta(fixture, "schedules", true));
+    store_fixture_reopen(fixture);
+    for (bool is_found = false; !is_found;) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(ScheduledPage) page = store_read_scheduled_flows(fixture->store, "", 10, &error);
+        assert_no_error(error);
+        is_found = page->n_items == 1;
+        assert_true(clock_monotonic_ms(clock) < deadline_ms);
+        poll(NULL, 0, 5);
+    }
+}
+
 static void test_newer_database_is_refused(void **state)
 {
     StoreFixture *fixture = fixture_of(state);
@@ -328,6 +375,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_one_of_many_writers_of_a_version_wins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_processes_race_on_one_run, setup, teardown),
         cmocka_unit_test_setup_teardown(test_indexes_are_made_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_old_flows_get_their_schedule, setup, teardown),
         cmocka_unit_test_setup_teardown(test_index_that_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer_database_is_refused, setup, teardown),
     };
