@@ -80,8 +80,7 @@ void steps_encode(Step *const *steps, size_t n_steps, JsonWriter *writer, const 
     json_end_array(writer);
 }
 
-/* Every member, with its default where the request gave none. */
-static void put_schedule(const ScheduleOptions *options, bool has_inputs, JsonWriter *writer)
+void flow_put_schedule(const ScheduleOptions *options, bool has_inputs, JsonWriter *writer)
 {
     if (options == NULL) {
         json_put_null(writer, "schedule");
@@ -110,7 +109,7 @@ void flow_encode(const Flow *flow, GString *out)
     json_put_string(&writer, "description", flow->description);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
-    put_schedule(flow->schedule, true, &writer);
+    flow_put_schedule(flow->schedule, true, &writer);
     json_put_instant(&writer, "scheduledSince", flow->scheduled_since);
     text_map_encode(&flow->labels, &writer, "labels");
     json_put_int(&writer, "version", flow->version);
@@ -133,7 +132,7 @@ void flow_encode_schedule(const Flow *flow, GString *out)
     json_put_string(&writer, "name", flow->name);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
-    put_schedule(flow->schedule, false, &writer);
+    flow_put_schedule(flow->schedule, false, &writer);
     json_put_instant(&writer, "scheduledSince", flow->scheduled_since);
     json_put_int(&writer, "version", flow->version);
     json_put_instant(&writer, "createdAt", flow->created_at);
@@ -165,7 +164,7 @@ void flow_encode_detail(const Flow *flow, int64_t next_run_at, GString *out)
     put_summary_members(flow, &writer);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
-    put_schedule(flow->schedule, true, &writer);
+    flow_put_schedule(flow->schedule, true, &writer);
     json_put_instant(&writer, "nextRunAt", next_run_at);
     json_put_int(&writer, "version", flow->version);
     text_map_encode(&flow->labels, &writer, "labels");

@@ -3,32 +3,26 @@
 
 #include <string.h>
 
-static void fail(ServiceCall *call, CallResult result, const char *message)
-{
-    call->result = result;
-    g_free(call->message);
-    call->message = g_strdup(message);
-}
+#include "domain/schedule_preview.h"
+#include "service/backfills.h"
 
-static void fail_with(Service *service, ServiceCall *call, const GError *error)
+void call_fail_with(Service *service, ServiceCall *call, const GError *error)
 {
     if (error->code != FLOWOPS_NOT_FOUND)
         service_note_store(service, error);
-    fail(call, call_result_of(error), error->message);
+    call_fail(call, call_result_of(error), "%s", error->message);
 }
 
-/* The caller's flow, or NULL: the call is settled. */
-static Flow *load_own_flow(Service *service, ServiceCall *call)
+Flow *call_load_own_flow(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) flow = service_load_flow(service, call->flow_id.text, 0, &error);
     if (flow == NULL && error->code != FLOWOPS_NOT_FOUND) {
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
         return NULL;
     }
     if (flow == NULL || flow->is_deleted || strcmp(flow->owner.text, call->caller.text) != 0) {
-        g_autofree char *message = g_strdup_printf("no flow %s", call->flow_id.text);
-        fail(call, RESULT_NOT_FOUND, message);
+        call_fail(call, RESULT_NOT_FOUND, "no flow %s", call->flow_id.text);
         return NULL;
     }
     return g_steal_pointer(&flow);
@@ -63,12 +57,12 @@ static bool find_next_run(Service *service, const Flow *flow, int64_t *ret_run_a
 static void get_flow(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(Flow) flow = load_own_flow(service, call);
+    g_autoptr(Flow) flow = call_load_own_flow(service, call);
     int64_t next_run_at;
     if (flow == NULL)
         return;
     if (!find_next_run(service, flow, &next_run_at, &error)) {
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
         return;
     }
     call->data = g_string_sized_new(flow->steps_json_size + 512);
@@ -76,16 +70,33 @@ static void get_flow(Service *service, ServiceCall *call)
     call->tag = flow->version;
 }
 
+static void show_schedule(Service *service, ServiceCall *call)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow =
+        call->kind == CALL_PREVIEW_SCHEDULE ? flow_ref(call->flow) : call_load_own_flow(service, call);
+    if (flow == NULL)
+        return;
+    g_autoptr(Schedule) schedule = flow->cron != NULL ? service_open_schedule(service, flow, &error) : NULL;
+    if (error != NULL) {
+        call_fail(call, RESULT_CONFLICT, "%s", error->message); /* saved where the zone was known */
+        return;
+    }
+    int64_t from_ms = call->query.from == INSTANT_NONE ? clock_wall_ms(service->clock) : call->query.from;
+    call->data = g_string_new(NULL);
+    schedule_preview_encode(flow, schedule, from_ms, call->limit, call->data);
+}
+
 static void read_decisions(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(Flow) flow = load_own_flow(service, call);
+    g_autoptr(Flow) flow = call_load_own_flow(service, call);
     if (flow == NULL)
         return;
     call->decisions =
         store_read_newest_decisions(service->store, call->flow_id.text, call->before, call->limit, &error);
     if (call->decisions == NULL) {
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
         return;
     }
     const DecisionPage *page = call->decisions;
@@ -97,7 +108,7 @@ static void read_decisions(Service *service, ServiceCall *call)
     if (schedule_decision_decode(entry->text, entry->size, &last, &flow_id, &error))
         call->next_before = last.n;
     else
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
 }
 
 static RunView *load_run(Service *service, const ServiceCall *call, GError **error)
@@ -117,13 +128,12 @@ static RunView *load_own_run(Service *service, ServiceCall *call)
     g_autoptr(GError) error = NULL;
     RunView *view = load_run(service, call, &error);
     if (view == NULL && error->code != FLOWOPS_NOT_FOUND) {
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
         return NULL;
     }
     if (view == NULL || strcmp(view->owner.text, call->caller.text) != 0) {
         run_view_unref(view);
-        g_autofree char *message = g_strdup_printf("no run %s", call->run_id.text);
-        fail(call, RESULT_NOT_FOUND, message);
+        call_fail(call, RESULT_NOT_FOUND, "no run %s", call->run_id.text);
         return NULL;
     }
     return view;
@@ -139,10 +149,14 @@ static void get_run(Service *service, ServiceCall *call)
 static void list(Service *service, ServiceCall *call)
 {
     g_autoptr(GError) error = NULL;
-    call->list = call->kind == CALL_LIST_FLOWS ? store_list_flows(service->store, &call->query, &error)
-                                               : store_list_runs(service->store, &call->query, &error);
+    if (call->kind == CALL_LIST_FLOWS)
+        call->list = store_list_flows(service->store, &call->query, &error);
+    else if (call->kind == CALL_LIST_RUNS)
+        call->list = store_list_runs(service->store, &call->query, &error);
+    else
+        call->list = store_list_backfills(service->store, &call->query, &error);
     if (call->list == NULL)
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
 }
 
 static void read_events(Service *service, ServiceCall *call)
@@ -154,9 +168,9 @@ static void read_events(Service *service, ServiceCall *call)
     call->journal =
         store_read_journal(service->store, call->run_id.text, call->after, call->limit, BUS_MAX_MESSAGE_BYTES, &error);
     if (call->journal == NULL)
-        fail_with(service, call, error);
+        call_fail_with(service, call, error);
     else if (call->journal->n_entries == 0 && call->after == 0) /* deleted by another replica */
-        fail(call, RESULT_NOT_FOUND, "no such run");
+        call_fail(call, RESULT_NOT_FOUND, "no such run");
     else if (call->journal->n_entries > 0)
         service_note_seq(service, call->run_id.text, call->journal->entries[call->journal->n_entries - 1].seq);
 }
@@ -165,7 +179,7 @@ static void serve(Service *service, ServiceCall *call)
 {
     call->result = RESULT_OK;
     if (atomic_load(&service->is_past_deadline)) {
-        fail(call, RESULT_BUSY, "the service is shutting down");
+        call_fail(call, RESULT_BUSY, "the service is shutting down");
         call->done(call);
         return;
     }
@@ -178,10 +192,24 @@ static void serve(Service *service, ServiceCall *call)
         break;
     case CALL_LIST_FLOWS:
     case CALL_LIST_RUNS:
+    case CALL_LIST_BACKFILLS:
         list(service, call);
         break;
     case CALL_READ_EVENTS:
         read_events(service, call);
+        break;
+    case CALL_CREATE_BACKFILL:
+        service_create_backfill(service, call);
+        break;
+    case CALL_COMMAND_BACKFILL:
+        service_steer_backfill(service, call);
+        break;
+    case CALL_GET_BACKFILL:
+        service_get_backfill(service, call);
+        break;
+    case CALL_GET_SCHEDULE:
+    case CALL_PREVIEW_SCHEDULE:
+        show_schedule(service, call);
         break;
     case CALL_READ_DECISIONS:
         read_decisions(service, call);

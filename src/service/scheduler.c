@@ -40,6 +40,7 @@ Scheduler *scheduler_new(Service *service)
 {
     Scheduler *scheduler = g_new0(Scheduler, 1);
     scheduler->service = service;
+    scheduler->backfills = open_backfills_new();
     bell_init(&scheduler->latch);
     scheduler->by_flow = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, planned_free);
     scheduler->by_wake = g_tree_new_full(compare_wakes, NULL, NULL, NULL);
@@ -57,6 +58,7 @@ void scheduler_free(Scheduler *scheduler)
 {
     if (scheduler == NULL)
         return;
+    open_backfills_free(scheduler->backfills);
     g_tree_unref(scheduler->by_wake);
     g_hash_table_unref(scheduler->by_flow);
     g_hash_table_unref(scheduler->polled);
@@ -145,6 +147,7 @@ static bool take_notes(Scheduler *scheduler)
         g_hash_table_iter_init(&iter, ended);
     while (ended != NULL && g_hash_table_iter_next(&iter, &id, NULL)) {
         Planned *planned = g_hash_table_lookup(scheduler->by_flow, ((const Id *)id)->text);
+        scheduler_backfills_note_end(scheduler, id);
         if (planned != NULL && has_waiting(planned))
             set_wake(scheduler, planned, MIN(planned->wake_at, clock_wall_ms(scheduler->service->clock)));
     }
@@ -213,17 +216,18 @@ static bool do_all(Scheduler *scheduler)
         if (!scheduler_decide_group(scheduler, group, n) || !scheduler_carry_out(scheduler) || !take_notes(scheduler))
             return false;
     }
-    return true;
+    return scheduler_backfills_step(scheduler);
 }
 
-/* Until the next flow wakes. */
+/* Until the next flow wakes, or a backfill is to be looked at. */
 static int64_t time_left(const Scheduler *scheduler)
 {
     GTreeNode *first = g_tree_node_first(scheduler->by_wake);
+    int64_t left_ms = scheduler_backfills_wait(scheduler, LOOK_MS);
     if (first == NULL)
-        return LOOK_MS;
+        return left_ms;
     const Planned *planned = g_tree_node_key(first);
-    return CLAMP(planned->wake_at - clock_wall_ms(scheduler->service->clock), 0, LOOK_MS);
+    return CLAMP(planned->wake_at - clock_wall_ms(scheduler->service->clock), 0, left_ms);
 }
 
 int64_t scheduler_step(Scheduler *scheduler)

@@ -29,8 +29,11 @@ typedef struct {
     bool cancels_running;
 } Owed;
 
+typedef struct OpenBackfills OpenBackfills;
+
 struct Scheduler {
     Service *service;
+    OpenBackfills *backfills;
     Bell latch;
     GHashTable *by_flow; /* flow id -> Planned, owns */
     GTree *by_wake;      /* Planned by (wake_at, flow_id) */
@@ -86,5 +89,16 @@ MUST_CHECK bool scheduler_remove_marks(Scheduler *scheduler, int64_t timeout_ms)
 MUST_CHECK bool scheduler_sweep(Scheduler *scheduler);
 /* Adds a decision, unless it is among them or was made. */
 void scheduler_owe(Scheduler *scheduler, const Id *flow_id, const ScheduleDecision *decision);
+
+/* ---- scheduler_backfill.c ---- */
+
+OpenBackfills *open_backfills_new(void);
+void open_backfills_free(OpenBackfills *backfills); /* NULL is fine */
+/* Does what open backfills have to do next, for a while. False after a failure, which is told; to be tried again. */
+MUST_CHECK bool scheduler_backfills_step(Scheduler *scheduler);
+/* After how many ms one of them has to be looked at, max_ms at most. */
+int64_t scheduler_backfills_wait(const Scheduler *scheduler, int64_t max_ms);
+/* A run of a flow's slots has ended. */
+void scheduler_backfills_note_end(Scheduler *scheduler, const Id *flow_id);
 
 #endif

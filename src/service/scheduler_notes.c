@@ -9,12 +9,14 @@ void scheduler_notes_init(SchedulerNotes *notes)
     mutex_init(&notes->mu);
     notes->changed = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     notes->ended = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    notes->backfills = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 }
 
 void scheduler_notes_done(SchedulerNotes *notes)
 {
     g_hash_table_unref(notes->changed);
     g_hash_table_unref(notes->ended);
+    g_hash_table_unref(notes->backfills);
     mutex_done(&notes->mu);
     bell_done(&notes->bell);
 }
@@ -48,6 +50,17 @@ void scheduler_note_end(Service *service, const Id *flow_id)
     {
         MUTEX_SCOPE(&notes->mu);
         (void)note(notes->ended, flow_id);
+    }
+    bell_ring(&notes->bell);
+}
+
+/* The same: open ones are looked for anyway. */
+void scheduler_note_backfill(Service *service, const Id *backfill_id)
+{
+    SchedulerNotes *notes = &service->notes;
+    {
+        MUTEX_SCOPE(&notes->mu);
+        (void)note(notes->backfills, backfill_id);
     }
     bell_ring(&notes->bell);
 }

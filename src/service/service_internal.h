@@ -57,7 +57,8 @@ typedef struct {
     Id run_id;
     int64_t slot;
     TextMap inputs;
-    bool is_refused; /* MAX_OPEN_RUNS: to be tried again */
+    const Id *backfill_id; /* that starts it; NULL: its time has come */
+    bool is_refused;       /* MAX_OPEN_RUNS: to be tried again */
 } SlotStart;
 
 /* Work for the writer. Belongs to its maker, who waits for done. */
@@ -91,9 +92,10 @@ struct WriterItem {
 typedef struct {
     Bell bell;
     Mutex mu;
-    GHashTable *changed; /* guarded by mu; ids of flows with a new version */
-    GHashTable *ended;   /* guarded by mu; ids of flows of whose slots a run has ended */
-    bool has_overflown;  /* guarded by mu; more than fits: everything is to be read again */
+    GHashTable *changed;   /* guarded by mu; ids of flows with a new version */
+    GHashTable *ended;     /* guarded by mu; ids of flows of whose slots a run has ended */
+    GHashTable *backfills; /* guarded by mu; ids of those that were made or steered */
+    bool has_overflown;    /* guarded by mu; more than fits: everything is to be read again */
 } SchedulerNotes;
 
 struct Service {
@@ -180,6 +182,11 @@ MUST_CHECK Schedule *service_open_schedule(Service *service, const Flow *flow, G
 
 /* What a store's error means for who asked. */
 CallResult call_result_of(const GError *error);
+void call_fail(ServiceCall *call, CallResult result, const char *format, ...) PRINTF_LIKE(3, 4);
+/* With what the store said of a read. */
+void call_fail_with(Service *service, ServiceCall *call, const GError *error);
+/* The caller's flow, or NULL: the call is settled. Readers. */
+Flow *call_load_own_flow(Service *service, ServiceCall *call);
 void service_note_store(Service *service, const GError *error); /* NULL: it answered */
 
 /* ---- orders (order.c): commands on their way from the journal to the bus ---- */
@@ -220,6 +227,7 @@ void scheduler_notes_init(SchedulerNotes *notes);
 void scheduler_notes_done(SchedulerNotes *notes);
 void scheduler_note_flow(Service *service, const Id *flow_id);
 void scheduler_note_end(Service *service, const Id *flow_id);
+void scheduler_note_backfill(Service *service, const Id *backfill_id);
 
 /* Gives the writer an item, for threads that may block (relay, intake, sweeper); `latch` is rung when it is done. False: the
  * service is stopping and the item was not taken. */

@@ -154,11 +154,11 @@ static void touched_publish(Service *service, TouchedRun *touched)
     touched->work = NULL; /* the view's now */
     bool was_open = touched->base != NULL && touched->base->phase == PHASE_OPEN;
     atomic_fetch_add(&service->n_open_runs, (view->phase == PHASE_OPEN) - was_open);
-    if (was_open && view->phase != PHASE_OPEN && g_strcmp0(view->run->triggered_by, SYSTEM_TRIGGER) == 0)
-        scheduler_note_end(service, &view->flow_id);
     atomic_fetch_add(&service->n_appends, 1);
     atomic_fetch_add(&service->n_events_appended, touched->event_sizes->len);
     cache_put(service->runs, view->run_id.text, view, run_view_version(view), run_view_size_bytes(view));
+    if (was_open && view->phase != PHASE_OPEN && g_strcmp0(view->run->triggered_by, SYSTEM_TRIGGER) == 0)
+        scheduler_note_end(service, &view->flow_id); /* who hears of it finds the state in the cache */
 
     g_autofree HubEvent *events = g_new(HubEvent, touched->event_sizes->len);
     const char *text = touched->events->str;

@@ -111,6 +111,7 @@ static Flow *decide_flow_change(Service *service, ServiceCall *call, const Flow 
         .now_ms = now_ms,
         .make_id = make_id,
         .make_id_arg = &now_ms,
+        .zone_names = service->options.zone_names,
     };
     if (call->kind == CALL_UPDATE_FLOW) {
         g_autoptr(Faults) faults = faults_new();

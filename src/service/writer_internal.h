@@ -84,7 +84,6 @@ void group_take_flow_creation(Group *group, WriterItem *item);
 /* The answer of a created or updated flow, after its commit. */
 void flow_answer(Service *service, ServiceCall *call, Flow *flow);
 
-void call_fail(ServiceCall *call, CallResult result, const char *format, ...) PRINTF_LIKE(3, 4);
 void item_answer(WriterItem *item);
 bool precondition_holds(const Precondition *precondition, int64_t tag);
 

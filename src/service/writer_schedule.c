@@ -44,6 +44,8 @@ static void append_start(Group *group, const SlotStart *start)
     char slot[INSTANT_TEXT_SIZE];
     instant_format(start->slot, slot);
     text_map_add(&own, SLOT_LABEL, slot);
+    if (start->backfill_id != NULL)
+        text_map_add(&own, BACKFILL_LABEL, start->backfill_id->text);
     merge_labels(&start->flow->labels, &own, &labels);
     RunRequest request = {
         .run_id = start->run_id,

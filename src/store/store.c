@@ -58,6 +58,10 @@ bool store_write(Store *store, StoreWrite *writes, size_t n_writes, GError **err
         case WRITE_PROJECTION:
             g_assert(writes[i].projection->seq >= 1 && writes[i].projection->detail != NULL);
             break;
+        case WRITE_BACKFILL:
+            g_assert(writes[i].backfill.n >= 1 && writes[i].backfill.state != NULL);
+            g_assert((writes[i].backfill.n == 1) == (writes[i].backfill.plan != NULL));
+            break;
         }
     }
     return store->ops->write(store, writes, n_writes, error);
@@ -242,6 +246,35 @@ bool store_list_open_system_runs(Store *store, const char *flow_id, size_t limit
     return store->ops->list_open_system_runs(store, flow_id, limit, ret_ids, ret_n, error);
 }
 
+BackfillRecord *store_get_backfill(Store *store, const char *backfill_id, bool has_plan, GError **error)
+{
+    assert_may_read(store);
+    g_assert(backfill_id != NULL);
+    return store->ops->get_backfill(store, backfill_id, has_plan, error);
+}
+
+ListPage *store_list_backfills(Store *store, const ListQuery *query, GError **error)
+{
+    assert_may_read(store);
+    assert_query(query);
+    g_assert(query->flow_id != NULL);
+    return store->ops->list_backfills(store, query, error);
+}
+
+bool store_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                               GError **error)
+{
+    assert_may_read(store);
+    g_assert(after != NULL && limit >= 1);
+    return store->ops->list_open_backfills(store, after, limit, ret_ids, ret_n, error);
+}
+
+bool store_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    return store->ops->count_open_backfills(store, owner, ret_n, error);
+}
+
 bool store_is_shared(const Store *store)
 {
     g_assert(store != NULL);
@@ -309,6 +342,15 @@ void journal_page_free(JournalPage *page)
         g_free(page->entries);
         g_ptr_array_unref(page->texts);
         g_free(page);
+    }
+}
+
+void backfill_record_free(BackfillRecord *record)
+{
+    if (record != NULL) {
+        g_free(record->state);
+        g_free(record->plan);
+        g_free(record);
     }
 }
 

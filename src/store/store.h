@@ -98,6 +98,18 @@ typedef struct {
     bool is_owed; /* it starts a run: marked until WRITE_MADE says that the run is there */
 } DecisionRow;
 
+/* The next entry of a backfill's journal: the whole state after it. */
+typedef struct {
+    Id backfill_id, flow_id, owner;
+    int64_t created_at; /* of the backfill */
+    int64_t n;          /* from 1 */
+    bool is_open;       /* after it: there may be something left to do */
+    const char *state;  /* backfill_encode() */
+    size_t state_size;
+    const char *plan; /* backfill_plan_encode(), with the first entry; NULL with others */
+    size_t plan_size;
+} BackfillEntry;
+
 typedef enum {
     WRITE_RUN,
     WRITE_FLOW,
@@ -108,6 +120,8 @@ typedef enum {
     WRITE_DECISION, /* the flow's next decision; CONFLICT when it is not the next. Several of one flow in one call come in
                          their order, and none is WRITTEN unless those before it are */
     WRITE_MADE,     /* the run of this decision is there: its mark is removed; twice is fine */
+    WRITE_BACKFILL, /* CONFLICT when it is not the next; what lists show of the backfill is then brought up to its newest
+                         entry, which a writer that died may have owed */
 } WriteKind;
 
 typedef enum {
@@ -127,6 +141,7 @@ typedef struct {
         Id deleted;               /* WRITE_DELETE_RUN: the run */
         DecisionRow decision;     /* WRITE_DECISION */
         DecisionKey made;         /* WRITE_MADE */
+        BackfillEntry backfill;   /* WRITE_BACKFILL */
     };
     bool is_forced; /* WRITE_PROJECTION: whatever document is there, it is made anew (fsck's repair, no other writer) */
     WriteOutcome ret_outcome;
@@ -333,11 +348,34 @@ const unsigned char *store_secret(Store *store);
  * something that only speed needs (indexes). */
 MUST_CHECK bool store_check(Store *store, GError **error);
 
+/* ---- backfills ---- */
+
+typedef struct {
+    char *state; /* of the newest entry, '\0' ended */
+    size_t state_size;
+    char *plan; /* NULL unless asked for */
+    size_t plan_size;
+} BackfillRecord;
+void backfill_record_free(BackfillRecord *record);
+
+/* NOT_FOUND. */
+MUST_CHECK BackfillRecord *store_get_backfill(Store *store, const char *backfill_id, bool has_plan, GError **error);
+
+/* Of an owner's flow (query: owner, flow_id, and the place in the list). What a crash cut off may be behind there. */
+MUST_CHECK ListPage *store_list_backfills(Store *store, const ListQuery *query, GError **error);
+
+/* Ids of open ones, ordered by id, after `after` ("" from the start). */
+MUST_CHECK bool store_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                          GError **error);
+/* owner NULL: of everybody. */
+MUST_CHECK bool store_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RunDocument, run_document_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(JournalPage, journal_page_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ListPage, list_page_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(DecisionPage, decision_page_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ScheduledPage, scheduled_page_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackfillRecord, backfill_record_free)
 
 #endif

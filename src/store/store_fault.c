@@ -247,6 +247,34 @@ static bool fault_list_open_system_runs(Store *base, const char *flow_id, size_t
            inner->ops->list_open_system_runs(inner, flow_id, limit, ret_ids, ret_n, error);
 }
 
+static BackfillRecord *fault_get_backfill(Store *base, const char *backfill_id, bool has_plan, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_GET_BACKFILL, error) ? inner->ops->get_backfill(inner, backfill_id, has_plan, error)
+                                                     : NULL;
+}
+
+static ListPage *fault_list_backfills(Store *base, const ListQuery *query, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_BACKFILLS, error) ? inner->ops->list_backfills(inner, query, error) : NULL;
+}
+
+static bool fault_list_open_backfills(Store *base, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                      GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_OPEN_BACKFILLS, error) &&
+           inner->ops->list_open_backfills(inner, after, limit, ret_ids, ret_n, error);
+}
+
+static bool fault_count_open_backfills(Store *base, const char *owner, int64_t *ret_n, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_COUNT_OPEN_BACKFILLS, error) &&
+           inner->ops->count_open_backfills(inner, owner, ret_n, error);
+}
+
 static bool fault_check(Store *base, GError **error)
 {
     Store *inner = inner_of(base);
@@ -299,6 +327,10 @@ static const StoreOps fault_ops = {
     .read_scheduled_flows = fault_read_scheduled_flows,
     .list_changed_flows = fault_list_changed_flows,
     .list_open_system_runs = fault_list_open_system_runs,
+    .get_backfill = fault_get_backfill,
+    .list_backfills = fault_list_backfills,
+    .list_open_backfills = fault_list_open_backfills,
+    .count_open_backfills = fault_count_open_backfills,
     .check = fault_check,
     .secret = fault_secret,
     .interrupt = fault_interrupt,

@@ -35,6 +35,10 @@ typedef struct {
     ScheduledPage *(*read_scheduled_flows)(Store *, const char *, size_t, GError **);
     bool (*list_changed_flows)(Store *, int64_t, const FlowVersion *, size_t, FlowVersion *, size_t *, GError **);
     bool (*list_open_system_runs)(Store *, const char *, size_t, Id *, size_t *, GError **);
+    BackfillRecord *(*get_backfill)(Store *, const char *, bool, GError **);
+    ListPage *(*list_backfills)(Store *, const ListQuery *, GError **);
+    bool (*list_open_backfills)(Store *, const char *, size_t, Id *, size_t *, GError **);
+    bool (*count_open_backfills)(Store *, const char *, int64_t *, GError **);
     bool (*check)(Store *, GError **);
 
     const unsigned char *(*secret)(Store *); /* any thread, never blocks */

@@ -21,6 +21,8 @@ static const char *const collection_names[N_COLLECTIONS] = {
     [COLLECTION_FLOWS] = "flows",
     [COLLECTION_DECISIONS] = "schedule_decisions",
     [COLLECTION_SCHEDULES] = "schedules",
+    [COLLECTION_BACKFILLS] = "backfills",
+    [COLLECTION_BACKFILL_ENTRIES] = "backfill_entries",
     [COLLECTION_META] = "meta",
 };
 

@@ -255,6 +255,8 @@ static const MongoIndex indexes[] = {
     {COLLECTION_FLOWS, "updated", {{"updatedAt", 1}, {"_id", 1}}, false},
     {COLLECTION_DECISIONS, "owed", {{"owedId", 1}}, true},
     {COLLECTION_FLOW_VERSIONS, "step", {{"owner", 1}, {"stepIds", 1}, {"flowId", 1}}, false},
+    {COLLECTION_BACKFILLS, "owner_flow", {{"owner", 1}, {"flowId", 1}, {"createdAt", -1}, {"_id", 1}}, false},
+    {COLLECTION_BACKFILLS, "open", {{"openId", 1}}, true},
 };
 
 struct Setup {

@@ -138,6 +138,16 @@ static DecisionPage *source_read_decisions(StoreSource *base, const char *flow_i
     return store_read_decisions(((Source *)base)->store, flow_id, after, limit, error);
 }
 
+static ListPage *source_list_backfills(StoreSource *base, const ListQuery *query, GError **error)
+{
+    return store_list_backfills(((Source *)base)->store, query, error);
+}
+
+static BackfillRecord *source_get_backfill(StoreSource *base, const char *backfill_id, GError **error)
+{
+    return store_get_backfill(((Source *)base)->store, backfill_id, true, error);
+}
+
 static void source_close(StoreSource *base)
 {
     g_free(base);
@@ -149,6 +159,8 @@ static const StoreSourceOps source_ops = {
     .read_events = source_read_events,
     .read_outbox = source_read_outbox,
     .read_decisions = source_read_decisions,
+    .list_backfills = source_list_backfills,
+    .get_backfill = source_get_backfill,
     .find_runs = source_find_runs,
     .find_flows = source_find_flows,
     .close = source_close,
@@ -167,6 +179,12 @@ DecisionPage *store_source_read_decisions(StoreSource *source, const char *flow_
 {
     return source->ops->read_decisions == NULL ? decision_page_new(0)
                                                : source->ops->read_decisions(source, flow_id, after, limit, error);
+}
+
+ListPage *store_source_list_backfills(StoreSource *source, const ListQuery *query, GError **error)
+{
+    return source->ops->list_backfills == NULL ? list_page_new(query->limit)
+                                               : source->ops->list_backfills(source, query, error);
 }
 
 void store_source_close(StoreSource *source)

@@ -121,6 +121,27 @@ static const char *const statement_texts[N_STATEMENTS] = {
         " FROM flows f INDEXED BY flows_scheduled WHERE f.schedule IS NOT NULL AND f.id > ?1 ORDER BY f.id LIMIT ?2",
     [STATEMENT_OPEN_SYSTEM_RUNS] = "SELECT id FROM runs INDEXED BY runs_scheduled WHERE phase = 0"
                                    " AND triggered_by = 'system' AND flow_id = ?1 ORDER BY id LIMIT ?2",
+    [STATEMENT_FIND_BACKFILL_N] = "SELECT n FROM backfills WHERE id = ?1",
+    [STATEMENT_INSERT_BACKFILL] =
+        "INSERT INTO backfills(id, owner, flow_id, created_at, is_open, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [STATEMENT_UPDATE_BACKFILL] = "UPDATE backfills SET is_open = ?2, n = ?3 WHERE id = ?1",
+    [STATEMENT_INSERT_BACKFILL_ENTRY] =
+        "INSERT INTO backfill_entries(backfill_id, n, state, plan) VALUES (?1, ?2, ?3, ?4)",
+    [STATEMENT_GET_BACKFILL] =
+        "SELECT e.state, p.plan FROM backfills b JOIN backfill_entries e ON e.backfill_id = b.id AND e.n = b.n"
+        " LEFT JOIN backfill_entries p ON p.backfill_id = b.id AND p.n = 1 AND ?2 WHERE b.id = ?1",
+    [STATEMENT_LIST_BACKFILLS] =
+        "SELECT b.created_at, b.id, e.state FROM backfills b INDEXED BY backfills_flow"
+        " CROSS JOIN backfill_entries e ON e.backfill_id = b.id AND e.n = b.n WHERE b.owner = ?1 AND b.flow_id = ?2"
+        " AND b.created_at <= ?3 AND (b.created_at < ?3 OR b.id > ?4) ORDER BY b.created_at DESC, b.id LIMIT ?5"
+        " OFFSET ?6",
+    [STATEMENT_COUNT_BACKFILLS] =
+        "SELECT count(*) FROM backfills INDEXED BY backfills_flow WHERE owner = ?1 AND flow_id = ?2",
+    [STATEMENT_OPEN_BACKFILLS] = "SELECT id FROM backfills INDEXED BY backfills_open WHERE is_open = 1 AND id > ?1"
+                                 " ORDER BY id LIMIT ?2",
+    [STATEMENT_COUNT_OPEN_BACKFILLS] = "SELECT count(*) FROM backfills INDEXED BY backfills_open WHERE is_open = 1",
+    [STATEMENT_COUNT_OPEN_BACKFILLS_OF] =
+        "SELECT count(*) FROM backfills INDEXED BY backfills_open WHERE is_open = 1 AND owner = ?1",
     [STATEMENT_CHECK] = "INSERT INTO meta(name, value) VALUES ('check', randomblob(8))"
                         " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
 };

@@ -37,6 +37,10 @@ typedef enum {
     STATEMENT_LAST_DECISION_N,
     STATEMENT_INSERT_DECISION,
     STATEMENT_DECISION_MADE,
+    STATEMENT_FIND_BACKFILL_N,
+    STATEMENT_INSERT_BACKFILL,
+    STATEMENT_UPDATE_BACKFILL,
+    STATEMENT_INSERT_BACKFILL_ENTRY,
     STATEMENT_CHECK,
     STATEMENT_GET_FLOW,
     STATEMENT_GET_NEWEST_FLOW,
@@ -63,6 +67,12 @@ typedef enum {
     STATEMENT_READ_OWED_OF_FLOW,
     STATEMENT_READ_SCHEDULED,
     STATEMENT_OPEN_SYSTEM_RUNS,
+    STATEMENT_GET_BACKFILL,
+    STATEMENT_LIST_BACKFILLS,
+    STATEMENT_COUNT_BACKFILLS,
+    STATEMENT_OPEN_BACKFILLS,
+    STATEMENT_COUNT_OPEN_BACKFILLS,
+    STATEMENT_COUNT_OPEN_BACKFILLS_OF,
     N_STATEMENTS,
 } StatementId;
 
@@ -221,6 +231,17 @@ bool sqlite_list_changed_flows(Store *store, int64_t from, const FlowVersion *af
                                FlowVersion *ret_flows, size_t *ret_n, GError **error);
 bool sqlite_list_open_system_runs(Store *store, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
                                   GError **error);
+
+/* ---- store_sqlite_backfill.c ---- */
+
+/* Within the writer's transaction; an SQLite result code. */
+int sqlite_write_backfill(const SqliteStore *store, const BackfillEntry *entry, WriteOutcome *ret_outcome);
+BackfillRecord *sqlite_get_backfill(Store *store, const char *backfill_id, bool has_plan, GError **error);
+ListPage *sqlite_list_backfills(Store *store, const ListQuery *query, GError **error);
+bool sqlite_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                GError **error);
+bool sqlite_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error);
+
 ListPage *sqlite_list_flows(Store *store, const ListQuery *query, GError **error);
 ListPage *sqlite_list_runs(Store *store, const ListQuery *query, GError **error);
 
@@ -242,6 +263,8 @@ char *list_flows_sql(const ListQuery *query, bool is_count);
     .get_flow_versions = sqlite_get_flow_versions, .read_decisions = sqlite_read_decisions, \
     .read_newest_decisions = sqlite_read_newest_decisions, .read_owed_decisions = sqlite_read_owed_decisions, \
     .read_scheduled_flows = sqlite_read_scheduled_flows, .list_changed_flows = sqlite_list_changed_flows, \
-    .list_open_system_runs = sqlite_list_open_system_runs
+    .list_open_system_runs = sqlite_list_open_system_runs, .get_backfill = sqlite_get_backfill, \
+    .list_backfills = sqlite_list_backfills, .list_open_backfills = sqlite_list_open_backfills, \
+    .count_open_backfills = sqlite_count_open_backfills
 
 #endif

@@ -336,6 +336,8 @@ static int write_one(SqliteStore *store, StoreWrite *write)
     case WRITE_MADE:
         write->ret_outcome = WRITTEN;
         return sqlite_write_made(store, &write->made);
+    case WRITE_BACKFILL:
+        return sqlite_write_backfill(store, &write->backfill, &write->ret_outcome);
     }
     g_assert_not_reached();
 }

@@ -244,7 +244,7 @@ static bool has_followed(Store *store, const StoreWrite *write)
     RunSeq entries[64];
     size_t n = 0;
     if (write->kind == WRITE_FLOW || write->kind == WRITE_DELETE_RUN || write->kind == WRITE_DECISION ||
-        write->kind == WRITE_MADE)
+        write->kind == WRITE_MADE || write->kind == WRITE_BACKFILL)
         return true;
     if (write->kind == WRITE_PUBLISHED) {
         const RunSeq *published = &write->published;
