@@ -35,7 +35,10 @@ def runs(api, flow_id):
 
 
 def wait_started(api, flow_id, n, timeout=20):
-    return wait_until(lambda: (found := started(api, flow_id)) and len(found) >= n and found, timeout, f"{n} slots that started")
+    """Decisions that started a slot, once the runs of them, which come right after, are there."""
+    found = wait_until(lambda: (found := started(api, flow_id)) and len(found) >= n and found, timeout, f"{n} slots that started")
+    wait_until(lambda: {decision["runId"] for decision in found} <= {run["id"] for run in runs(api, flow_id)}, timeout, "their runs")
+    return found
 
 
 def update(api, flow_id, **members):
