@@ -40,7 +40,7 @@ bench:
 	@tools/install-packages build bench kafka mongo
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet flowops bench/bench_preload bench/bench_bare_sqlite bench/bench_streams bench/bench_kafka_load \
-		bench/bench_bare_mongo
+		bench/bench_bare_mongo bench/bench_cron bench/bench_preload_schedules
 	@PATH="$$PATH:/usr/sbin" bench/run $(BUILD)
 
 clean:

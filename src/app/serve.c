@@ -9,6 +9,7 @@
 
 #include "app/backends.h"
 #include "app/process.h"
+#include "app/zone_names.h"
 #include "base/thread.h"
 #include "engine/engine.h"
 #include "http/api.h"
@@ -31,6 +32,7 @@ typedef struct {
     Engine *engine;
     Api *api;
     HttpServer *server;
+    char **zone_names;
 } App;
 
 static bool start_core(App *app, const Config *config, GError **error)
@@ -45,12 +47,15 @@ static bool start_core(App *app, const Config *config, GError **error)
     if (app->bus == NULL)
         return false;
     app->hub = hub_new(HUB_MAX_BYTES);
+    app->zone_names = zone_names_read();
     ServiceOptions options = {
         .max_open_runs = config->max_open_runs,
         .cache_bytes = (size_t)config->cache_bytes,
         .n_readers = (size_t)config->store_readers,
         .command_resend_ms = config->command_resend_seconds * 1000,
+        .has_scheduler = true,
         .run_retention_ms = config->run_retention_days * 24 * 3600 * 1000,
+        .zone_names = (const char *const *)app->zone_names,
     };
     app->service = service_start(app->store, app->bus, app->hub, app->clock, &options, error);
     return app->service != NULL;
@@ -80,6 +85,7 @@ static bool start_http(App *app, const Config *config, const char *version, GErr
         .cursor_secret_arg = app->store,
         .n_loops = (size_t)config->http_loops,
         .version = version,
+        .zone_names = (const char *const *)app->zone_names,
     };
     g_strlcpy(api_options.local_user.text, LOCAL_USER, sizeof api_options.local_user.text);
     app->api = api_new(&api_options, app->service, app->hub, app->clock);
@@ -154,6 +160,7 @@ static void stop_all(App *app)
     bus_close(app->bus);
     store_close(app->store);
     clock_free(app->clock);
+    g_strfreev(app->zone_names);
 }
 
 /* How somebody on this machine reaches the server: an address that stands for all of them is no place to go to. */

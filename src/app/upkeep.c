@@ -155,13 +155,13 @@ static void tell_fsck_progress(void *arg, const FsckReport *so_far)
 static void print_report(const char *spec, const FsckReport *report)
 {
     double seconds = (double)MAX(report->elapsed_ms, 1) / 1000;
-    printf("%s: %" G_GINT64_FORMAT " flows (%" G_GINT64_FORMAT " versions), %" G_GINT64_FORMAT
-           " runs, %" G_GINT64_FORMAT " events, %" G_GINT64_FORMAT " to publish; %" G_GINT64_FORMAT
-           " documents behind; %" G_GINT64_FORMAT " faults, %" G_GINT64_FORMAT
+    printf("%s: %" G_GINT64_FORMAT " flows (%" G_GINT64_FORMAT " versions, %" G_GINT64_FORMAT
+           " schedule decisions), %" G_GINT64_FORMAT " runs, %" G_GINT64_FORMAT " events, %" G_GINT64_FORMAT
+           " to publish; %" G_GINT64_FORMAT " documents behind; %" G_GINT64_FORMAT " faults, %" G_GINT64_FORMAT
            " mended; %.3f s, %.0f runs/s, %.0f events/s\n",
-           shown(spec), report->n_flows, report->n_flow_versions, report->n_runs, report->n_events, report->n_outbox,
-           report->n_behind, report->n_faults, report->n_repaired, seconds, (double)report->n_runs / seconds,
-           (double)report->n_events / seconds);
+           shown(spec), report->n_flows, report->n_flow_versions, report->n_decisions, report->n_runs, report->n_events,
+           report->n_outbox, report->n_behind, report->n_faults, report->n_repaired, seconds,
+           (double)report->n_runs / seconds, (double)report->n_events / seconds);
 }
 
 static bool check_store(Upkeep *upkeep, const char *spec, Store *store, bool repairs, FsckReport *ret_report,
@@ -222,8 +222,8 @@ static void tell_copy_progress(void *arg, const CopyReport *so_far)
 static bool is_same(const FsckReport *one, const FsckReport *other)
 {
     return one->n_flows == other->n_flows && one->n_flow_versions == other->n_flow_versions &&
-           one->n_runs == other->n_runs && one->n_events == other->n_events && one->n_outbox == other->n_outbox &&
-           memcmp(one->digest, other->digest, FSCK_DIGEST_SIZE) == 0;
+           one->n_decisions == other->n_decisions && one->n_runs == other->n_runs && one->n_events == other->n_events &&
+           one->n_outbox == other->n_outbox && memcmp(one->digest, other->digest, FSCK_DIGEST_SIZE) == 0;
 }
 
 static int conclude(const FsckReport *source, const FsckReport *target)
@@ -256,9 +256,10 @@ static int copy_source(Upkeep *upkeep, StoreSource *source, Store *target)
     if (!copy_store(source, target, &options, &report, &error))
         return fail(error);
     printf("%" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " flow versions, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT
-           " runs, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " events written; the rest was there\n",
-           report.n_flow_versions_written, report.n_flow_versions, report.n_runs_written, report.n_runs,
-           report.n_events_written, report.n_events);
+           " schedule decisions, %" G_GINT64_FORMAT " of %" G_GINT64_FORMAT " runs, %" G_GINT64_FORMAT
+           " of %" G_GINT64_FORMAT " events written; the rest was there\n",
+           report.n_flow_versions_written, report.n_flow_versions, report.n_decisions_written, report.n_decisions,
+           report.n_runs_written, report.n_runs, report.n_events_written, report.n_events);
     return 0;
 }
 

@@ -15,8 +15,8 @@
 
 struct Clock {
     bool is_fake;
-    int64_t start_ms;    /* fake: the wall clock's first reading */
-    int64_t advanced_ms; /* fake: atomic; both clocks follow this one number, so they never part */
+    int64_t start_ms;    /* fake: atomic; the wall clock's first reading, moved when it is set */
+    int64_t advanced_ms; /* fake: atomic; both clocks follow this one number, so they part only when the wall is set */
 };
 
 Clock *clock_new_system(void)
@@ -43,6 +43,12 @@ void clock_fake_advance(Clock *clock, int64_t by_ms)
     __atomic_add_fetch(&clock->advanced_ms, by_ms, __ATOMIC_SEQ_CST);
 }
 
+void clock_fake_set_wall(Clock *clock, int64_t by_ms)
+{
+    g_assert(clock->is_fake);
+    __atomic_add_fetch(&clock->start_ms, by_ms, __ATOMIC_SEQ_CST);
+}
+
 static int64_t fake_advanced_ms(const Clock *clock)
 {
     return __atomic_load_n(&clock->advanced_ms, __ATOMIC_SEQ_CST);
@@ -59,7 +65,7 @@ static struct timespec read_clock(clockid_t id)
 int64_t clock_wall_ms(const Clock *clock)
 {
     if (clock->is_fake)
-        return clock->start_ms + fake_advanced_ms(clock);
+        return __atomic_load_n(&clock->start_ms, __ATOMIC_SEQ_CST) + fake_advanced_ms(clock);
     struct timespec now = read_clock(CLOCK_REALTIME);
     return (int64_t)now.tv_sec * MS_PER_SECOND + now.tv_nsec / 1000000;
 }

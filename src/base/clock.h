@@ -17,6 +17,8 @@ Clock *clock_new_system(void);
 Clock *clock_new_fake(int64_t wall_ms); /* monotonic starts at 0 */
 void clock_free(Clock *clock);
 void clock_fake_advance(Clock *clock, int64_t by_ms); /* moves wall and monotonic; any thread */
+void clock_fake_set_wall(Clock *clock,
+                         int64_t by_ms); /* moves the wall alone, either way, as who sets a clock; any thread */
 
 int64_t clock_wall_ms(const Clock *clock);
 int64_t clock_monotonic_ms(const Clock *clock);

@@ -22,9 +22,21 @@ MUST_CHECK bool cron_check(const char *expression, GError **error);
  * end of 2099. */
 bool cron_next(const Cron *cron, const CronZone *zone, int64_t after_ms, int64_t *ret_slot_ms);
 
+/* One slot after the other, for when there are many: cron_next() searches all of an expression that `|` joins at each call,
+ * this only the one that gave the slot. Borrows cron and zone. Thread: one at a time. */
+typedef struct {
+    const Cron *cron;
+    const CronZone *zone;
+    int64_t *next_ms; /* of each that `|` joins; INT64_MAX: none left */
+} CronWalk;
+void cron_walk_init(CronWalk *walk, const Cron *cron, const CronZone *zone, int64_t after_ms);
+bool cron_walk_next(CronWalk *walk, int64_t *ret_slot_ms); /* false: no more up to the end of 2099 */
+void cron_walk_done(CronWalk *walk);
+
 /* In English words, for people: "at 02:30 on Monday to Friday". */
 char *cron_describe(const Cron *cron);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Cron, cron_free)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(CronWalk, cron_walk_done)
 
 #endif

@@ -229,3 +229,37 @@ bool cron_next(const Cron *cron, const CronZone *zone, int64_t after_ms, int64_t
     *ret_slot_ms = first;
     return true;
 }
+
+static void advance(CronWalk *walk, size_t i, int64_t after_ms)
+{
+    if (after_ms >= LAST_SLOT_MS || !next_of_part(&walk->cron->parts[i], walk->zone, after_ms, &walk->next_ms[i]))
+        walk->next_ms[i] = INT64_MAX;
+}
+
+void cron_walk_init(CronWalk *walk, const Cron *cron, const CronZone *zone, int64_t after_ms)
+{
+    *walk = (CronWalk){.cron = cron, .zone = zone == NULL ? &UTC : zone, .next_ms = g_new(int64_t, cron->n_parts)};
+    for (size_t i = 0; i < cron->n_parts; i++)
+        advance(walk, i, MAX(after_ms, -1));
+}
+
+bool cron_walk_next(CronWalk *walk, int64_t *ret_slot_ms)
+{
+    int64_t first = INT64_MAX;
+    for (size_t i = 0; i < walk->cron->n_parts; i++)
+        first = MIN(first, walk->next_ms[i]);
+    if (first > LAST_SLOT_MS)
+        return false;
+    for (size_t i = 0; i < walk->cron->n_parts; i++) {
+        if (walk->next_ms[i] == first)
+            advance(walk, i, first);
+    }
+    *ret_slot_ms = first;
+    return true;
+}
+
+void cron_walk_done(CronWalk *walk)
+{
+    g_free(walk->next_ms);
+    *walk = (CronWalk){0};
+}

@@ -89,10 +89,13 @@ void flow_seal(Flow *flow);
 void flow_encode(const Flow *flow, GString *out);
 MUST_CHECK Flow *flow_decode(const char *json, size_t size, GError **error);
 
-/* Payloads of the contract. A flow does not know its own nextRunAt: it depends on the time and on what was decided. It is
- * null here; who knows both asks schedule_next_run() and puts it in its place. */
+/* What a scheduler needs to know, decoded by flow_decode(), too: without steps, labels, description and inputs. */
+void flow_encode_schedule(const Flow *flow, GString *out);
+
+/* Payloads of the contract. A flow does not know its own nextRunAt, which depends on the time and on what was decided: who
+ * knows both asks schedule_next_run(). INSTANT_NONE: null. */
 void flow_encode_summary(const Flow *flow, GString *out);
-void flow_encode_detail(const Flow *flow, GString *out);
+void flow_encode_detail(const Flow *flow, int64_t next_run_at, GString *out);
 
 const Step *flow_find_step(const Flow *flow, const char *step_id);
 

@@ -34,6 +34,8 @@ const char *step_type_name(StepType type);
 bool step_type_parse(const char *text, StepType *ret_type); /* any case */
 
 void steps_encode(Step *const *steps, size_t n_steps, JsonWriter *writer, const char *key);
+/* `schedule` with every member, its default where the request gave none; NULL is null. */
+void flow_put_schedule(const ScheduleOptions *options, bool has_inputs, JsonWriter *writer);
 
 /* A step as the request has it, with its place. */
 typedef struct {
@@ -80,6 +82,11 @@ typedef struct {
 void flow_read_map(FlowReader *reader, const JsonValue *object, const char *name, const MapLimits *limits,
                    TextMap *ret_map);
 
+/* `cron` and `timezone`, checked; NULL when absent or at fault. */
+char *flow_read_cron(FlowReader *reader, const JsonValue *body);
+char *flow_read_timezone(FlowReader *reader, const JsonValue *body);
+/* A member that is an instant in the years 1970 to 2099; INSTANT_NONE when absent or at fault. */
+int64_t flow_read_instant(FlowReader *reader, const JsonValue *object, const char *name);
 /* The options under `schedule`; NULL when absent or no object. */
 ScheduleOptions *flow_read_schedule(FlowReader *reader, const JsonValue *body);
 

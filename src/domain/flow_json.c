@@ -80,8 +80,7 @@ void steps_encode(Step *const *steps, size_t n_steps, JsonWriter *writer, const 
     json_end_array(writer);
 }
 
-/* Every member, with its default where the request gave none. */
-static void put_schedule(const ScheduleOptions *options, JsonWriter *writer)
+void flow_put_schedule(const ScheduleOptions *options, bool has_inputs, JsonWriter *writer)
 {
     if (options == NULL) {
         json_put_null(writer, "schedule");
@@ -95,7 +94,8 @@ static void put_schedule(const ScheduleOptions *options, JsonWriter *writer)
     json_put_instant(writer, "endAt", options->end_at);
     json_put_int(writer, "jitterSeconds", options->jitter_s);
     json_put_bool(writer, "paused", options->is_paused);
-    text_map_encode(&options->inputs, writer, "inputs");
+    if (has_inputs)
+        text_map_encode(&options->inputs, writer, "inputs");
     json_end_object(writer);
 }
 
@@ -109,7 +109,7 @@ void flow_encode(const Flow *flow, GString *out)
     json_put_string(&writer, "description", flow->description);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
-    put_schedule(flow->schedule, &writer);
+    flow_put_schedule(flow->schedule, true, &writer);
     json_put_instant(&writer, "scheduledSince", flow->scheduled_since);
     text_map_encode(&flow->labels, &writer, "labels");
     json_put_int(&writer, "version", flow->version);
@@ -120,6 +120,23 @@ void flow_encode(const Flow *flow, GString *out)
     json_put_instant(&writer, "updatedAt", flow->updated_at);
     put_id(&writer, "updatedBy", &flow->updated_by);
     json_put_raw(&writer, "steps", flow->steps_json, flow->steps_json_size);
+    json_end_object(&writer);
+}
+
+void flow_encode_schedule(const Flow *flow, GString *out)
+{
+    JsonWriter writer = json_writer(out);
+    json_begin_object(&writer, NULL);
+    put_id(&writer, "id", &flow->id);
+    put_id(&writer, "owner", &flow->owner);
+    json_put_string(&writer, "name", flow->name);
+    json_put_string(&writer, "cron", flow->cron);
+    json_put_string(&writer, "timezone", flow->timezone);
+    flow_put_schedule(flow->schedule, false, &writer);
+    json_put_instant(&writer, "scheduledSince", flow->scheduled_since);
+    json_put_int(&writer, "version", flow->version);
+    json_put_instant(&writer, "createdAt", flow->created_at);
+    json_put_instant(&writer, "updatedAt", flow->updated_at);
     json_end_object(&writer);
 }
 
@@ -140,15 +157,15 @@ void flow_encode_summary(const Flow *flow, GString *out)
     json_end_object(&writer);
 }
 
-void flow_encode_detail(const Flow *flow, GString *out)
+void flow_encode_detail(const Flow *flow, int64_t next_run_at, GString *out)
 {
     JsonWriter writer = json_writer(out);
     json_begin_object(&writer, NULL);
     put_summary_members(flow, &writer);
     json_put_string(&writer, "cron", flow->cron);
     json_put_string(&writer, "timezone", flow->timezone);
-    put_schedule(flow->schedule, &writer);
-    json_put_null(&writer, "nextRunAt"); /* not a flow's own: see flow.h */
+    flow_put_schedule(flow->schedule, true, &writer);
+    json_put_instant(&writer, "nextRunAt", next_run_at);
     json_put_int(&writer, "version", flow->version);
     text_map_encode(&flow->labels, &writer, "labels");
     json_put_raw(&writer, "steps", flow->steps_json, flow->steps_json_size);

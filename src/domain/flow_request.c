@@ -173,7 +173,7 @@ static void read_name(FlowReader *reader, const JsonValue *body, Flow *flow)
         faults_add_text(reader->faults, "name", flow->name, "must not be blank");
 }
 
-static char *read_cron(FlowReader *reader, const JsonValue *body)
+char *flow_read_cron(FlowReader *reader, const JsonValue *body)
 {
     g_autoptr(GError) why = NULL;
     const JsonValue *value = flow_read_member(reader, body, "cron", JSON_STRING);
@@ -186,7 +186,7 @@ static char *read_cron(FlowReader *reader, const JsonValue *body)
     return g_strdup(json_text(value));
 }
 
-static char *read_timezone(FlowReader *reader, const JsonValue *body)
+char *flow_read_timezone(FlowReader *reader, const JsonValue *body)
 {
     g_autoptr(GError) why = NULL;
     const JsonValue *value = flow_read_member(reader, body, "timezone", JSON_STRING);
@@ -211,8 +211,8 @@ static void read_members(FlowReader *reader, const JsonValue *body, Flow *flow)
                                      .max_value_chars = LABEL_VALUE_MAX_CHARS};
     read_name(reader, body, flow);
     flow->description = flow_read_text(reader, body, "description", FLOW_DESCRIPTION_MAX_CHARS);
-    flow->cron = read_cron(reader, body);
-    flow->timezone = read_timezone(reader, body);
+    flow->cron = flow_read_cron(reader, body);
+    flow->timezone = flow_read_timezone(reader, body);
     flow->schedule = flow_read_schedule(reader, body);
     flow_read_map(reader, body, "labels", &LABELS, &flow->labels);
 }

@@ -57,6 +57,26 @@ const CronZone *schedule_zone(const Schedule *schedule)
     return schedule->zone;
 }
 
+Overlap schedule_overlap(const Schedule *schedule)
+{
+    return schedule->overlap;
+}
+
+bool schedule_is_paused(const Schedule *schedule)
+{
+    return schedule->is_paused;
+}
+
+int64_t schedule_since(const Schedule *schedule)
+{
+    return schedule->since;
+}
+
+int64_t schedule_flow_version(const Schedule *schedule)
+{
+    return schedule->flow_version;
+}
+
 /* The last instant before the window, so that what comes strictly after it is inside. */
 static int64_t before_start(const Schedule *schedule)
 {

@@ -66,6 +66,10 @@ MUST_CHECK Schedule *schedule_new(const Flow *flow, CronZones *zones, GError **e
 void schedule_free(Schedule *schedule); /* NULL is fine */
 const Cron *schedule_cron(const Schedule *schedule);
 const CronZone *schedule_zone(const Schedule *schedule);
+Overlap schedule_overlap(const Schedule *schedule);
+bool schedule_is_paused(const Schedule *schedule);
+int64_t schedule_since(const Schedule *schedule); /* Flow.scheduled_since */
+int64_t schedule_flow_version(const Schedule *schedule);
 
 /* The first slot after an instant within startAt and endAt, whatever was decided, paused or not. */
 bool schedule_next_slot(const Schedule *schedule, int64_t after_ms, int64_t *ret_slot_ms);
@@ -98,6 +102,9 @@ void schedule_state_init(ScheduleState *state, const Flow *flow);
 /* The state after a decision with n_queued 0: the last one gives it without the ones before. When slots wait, begin with
  * the last decision that has none waiting (or with init) and fold what follows. */
 void schedule_state_from(ScheduleState *state, const ScheduleDecision *decision);
+/* The same after any decision, with the slots that wait, oldest first: they are the last n_queued that were QUEUED. Takes
+ * `queue` (NULL when none waits). */
+void schedule_state_from_tail(ScheduleState *state, const ScheduleDecision *last, int64_t *take_queue);
 void schedule_state_done(ScheduleState *state);
 /* False (the state untouched) when it is not the next one, or takes a slot from the queue that is not its first. */
 MUST_CHECK bool schedule_state_fold(ScheduleState *state, const ScheduleDecision *decision, GError **error);

@@ -21,10 +21,17 @@ void schedule_state_init(ScheduleState *state, const Flow *flow)
 void schedule_state_from(ScheduleState *state, const ScheduleDecision *decision)
 {
     g_assert(decision->n_queued == 0);
-    *state = (ScheduleState){.n = decision->n,
-                             .watermark = decision->watermark,
-                             .since = decision->since,
-                             .flow_version = decision->flow_version};
+    schedule_state_from_tail(state, decision, NULL);
+}
+
+void schedule_state_from_tail(ScheduleState *state, const ScheduleDecision *last, int64_t *take_queue)
+{
+    *state = (ScheduleState){.n = last->n,
+                             .watermark = last->watermark,
+                             .since = last->since,
+                             .flow_version = last->flow_version,
+                             .queue = take_queue,
+                             .n_queued = (size_t)last->n_queued};
 }
 
 void schedule_state_done(ScheduleState *state)

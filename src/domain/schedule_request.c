@@ -18,7 +18,7 @@ static int64_t read_seconds(FlowReader *reader, const JsonValue *object, const c
     return absent;
 }
 
-static int64_t read_instant(FlowReader *reader, const JsonValue *object, const char *name)
+int64_t flow_read_instant(FlowReader *reader, const JsonValue *object, const char *name)
 {
     const JsonValue *value = flow_read_member(reader, object, name, JSON_STRING);
     int64_t instant;
@@ -42,8 +42,8 @@ static void add_fault(FlowReader *reader, const char *name, const JsonValue *val
 
 static void read_window(FlowReader *reader, const JsonValue *object, ScheduleOptions *options)
 {
-    options->start_at = read_instant(reader, object, "startAt");
-    options->end_at = read_instant(reader, object, "endAt");
+    options->start_at = flow_read_instant(reader, object, "startAt");
+    options->end_at = flow_read_instant(reader, object, "endAt");
     if (options->start_at != INSTANT_NONE && options->end_at != INSTANT_NONE && options->end_at <= options->start_at)
         add_fault(reader, "endAt", json_get(object, "endAt"), "must be after startAt");
 }

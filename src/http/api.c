@@ -21,6 +21,15 @@ const Route *api_routes(size_t *ret_n_routes)
         {HTTP_PUT, API_BASE_PATH "/flows/{id}", flows_update, false},
         {HTTP_DELETE, API_BASE_PATH "/flows/{id}", flows_delete, false},
         {HTTP_GET, API_BASE_PATH "/flows/{id}/runs", runs_list_of_flow, false},
+        {HTTP_GET, API_BASE_PATH "/flows/{id}/schedule", flows_get_schedule, false},
+        {HTTP_POST, API_BASE_PATH "/schedules/preview", schedules_preview, false},
+        {HTTP_POST, API_BASE_PATH "/flows/{id}/backfill", backfills_create, false},
+        {HTTP_GET, API_BASE_PATH "/flows/{id}/backfills", backfills_list, false},
+        {HTTP_GET, API_BASE_PATH "/flows/{id}/backfills/{id}", backfills_get, false},
+        {HTTP_POST, API_BASE_PATH "/flows/{id}/backfills/{id}/pause", backfills_pause, false},
+        {HTTP_POST, API_BASE_PATH "/flows/{id}/backfills/{id}/resume", backfills_resume, false},
+        {HTTP_POST, API_BASE_PATH "/flows/{id}/backfills/{id}/cancel", backfills_cancel, false},
+        {HTTP_GET, API_BASE_PATH "/flows/{id}/schedule/decisions", decisions_list, false},
         {HTTP_GET, API_BASE_PATH "/runs", runs_list, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/pause", runs_pause, false},
         {HTTP_POST, API_BASE_PATH "/runs/{id}/resume", runs_resume, false},
@@ -47,6 +56,7 @@ Api *api_new(const ApiOptions *options, Service *service, Hub *hub, const Clock 
     api->cursor_secret = options->cursor_secret;
     api->cursor_secret_arg = options->cursor_secret_arg;
     api->version = g_strdup(options->version);
+    api->zone_names = options->zone_names;
     api->started_at = clock_wall_ms(clock);
     api->service = service;
     api->hub = hub;
@@ -123,17 +133,21 @@ static bool authenticate(ApiRequest *request)
     return is_known;
 }
 
-static bool take_id(ApiRequest *request, const RouteMatch *match)
+static bool parse_id(const char *segment, size_t size, Id *ret_id)
 {
     char text[ID_TEXT_SIZE];
-    if (!match->id)
+    if (size != sizeof(text) - 1)
+        return false;
+    memcpy(text, segment, size);
+    text[size] = '\0';
+    return id_parse(text, ret_id);
+}
+
+static bool take_ids(ApiRequest *request, const RouteMatch *match)
+{
+    if ((!match->id || parse_id(match->id, match->id_size, &request->id)) &&
+        (!match->second_id || parse_id(match->second_id, match->second_id_size, &request->second_id)))
         return true;
-    if (match->id_size == sizeof(text) - 1) {
-        memcpy(text, match->id, match->id_size);
-        text[match->id_size] = '\0';
-        if (id_parse(text, &request->id))
-            return true;
-    }
     api_reply_error(request, 400, NULL, "the id in the path is not a UUID");
     return false;
 }
@@ -162,7 +176,7 @@ static void dispatch(ApiRequest *request)
         match.route->handler(request);
         return;
     }
-    if (!authenticate(request) || !take_id(request, &match))
+    if (!authenticate(request) || !take_ids(request, &match))
         return;
     if (request->loop->is_detached)
         api_reply_failure(request, RESULT_BUSY, NULL, "the service is shutting down");

@@ -31,8 +31,9 @@ typedef struct {
     /* API_SECRET_SIZE bytes, the same for all replicas; NULL while the store has not told yet. Any thread, never blocks. */
     const unsigned char *(*cursor_secret)(void *arg);
     void *cursor_secret_arg;
-    size_t n_loops;      /* as in HttpOptions */
-    const char *version; /* copied; shown by /healthz and /metrics */
+    size_t n_loops;                /* as in HttpOptions */
+    const char *version;           /* copied; shown by /healthz and /metrics */
+    const char *const *zone_names; /* as FlowOrigin.zone_names; the caller keeps them while loops run */
 } ApiOptions;
 
 Api *api_new(const ApiOptions *options, Service *service, Hub *hub, const Clock *clock);

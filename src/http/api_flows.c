@@ -37,7 +37,8 @@ void flows_create(ApiRequest *request)
                          .actor = request->caller,
                          .now_ms = now_ms,
                          .make_id = make_id,
-                         .make_id_arg = &now_ms};
+                         .make_id_arg = &now_ms,
+                         .zone_names = request->api->zone_names};
     g_autoptr(Faults) faults = faults_new();
     Flow *flow = flow_create(body, &origin, faults);
     if (!flow) {
@@ -52,9 +53,14 @@ void flows_create(ApiRequest *request)
 
 /* ---- GET /flows ---- */
 
-static const unsigned char *cursor_secret(const ApiRequest *request)
+const unsigned char *api_cursor_secret(const ApiRequest *request)
 {
     return request->api->cursor_secret(request->api->cursor_secret_arg);
+}
+
+static CursorList cursor_list_of(CallKind kind)
+{
+    return kind == CALL_LIST_FLOWS ? CURSOR_FLOWS : kind == CALL_LIST_RUNS ? CURSOR_RUNS : CURSOR_BACKFILLS;
 }
 
 static void listed(ApiRequest *request, ServiceCall *call)
@@ -71,9 +77,9 @@ static void listed(ApiRequest *request, ServiceCall *call)
         json_put_raw(&writer, NULL, list->items[i].json, list->items[i].size);
     json_end_array(&writer);
 
-    CursorList kind = call->kind == CALL_LIST_FLOWS ? CURSOR_FLOWS : CURSOR_RUNS;
+    CursorList kind = cursor_list_of(call->kind);
     g_autofree char *next = NULL;
-    const unsigned char *secret = cursor_secret(request); /* known: the store has answered */
+    const unsigned char *secret = api_cursor_secret(request); /* known: the store has answered */
     if (list->has_more && list->n_items > 0 && secret)
         next = cursor_encode(secret, kind, &call->caller, &list->items[list->n_items - 1].position);
     int64_t page_size = (int64_t)call->query.limit;
@@ -87,7 +93,7 @@ static void listed(ApiRequest *request, ServiceCall *call)
 
 void api_list(ApiRequest *request, CallKind kind, const Id *flow_id)
 {
-    const unsigned char *secret = cursor_secret(request);
+    const unsigned char *secret = api_cursor_secret(request);
     if (!secret) {
         api_reply_failure(request, RESULT_UNAVAILABLE, NULL, "the store does not answer");
         return;
@@ -96,7 +102,7 @@ void api_list(ApiRequest *request, CallKind kind, const Id *flow_id)
     g_auto(Query) query = {0};
     ServiceCall *call = api_call_new(request, kind);
     if (query_init(&query, http_request_query(request->http), faults))
-        paging_parse(&query, kind == CALL_LIST_FLOWS ? CURSOR_FLOWS : CURSOR_RUNS, flow_id, secret, call, faults);
+        paging_parse(&query, cursor_list_of(kind), flow_id, secret, call, faults);
     if (faults_count(faults) > 0) {
         api_reply_faults(request, faults);
         service_call_free(call);

@@ -93,6 +93,31 @@ static void put_service(GString *out, const ServiceHealth *health)
                health->n_commands_published);
 }
 
+static void put_schedules(GString *out, const ScheduleFigures *figures)
+{
+    static const int64_t bounds_ms[LATENESS_BUCKETS - 1] = LATENESS_BOUNDS_MS;
+    static const char *const verdicts[] = {"started", "queued", "skipped", "reset"};
+    put_metric(out, "schedules", "gauge", "Flows that have a schedule.", figures->n_flows);
+    put_metric(out, "schedule_owed", "gauge", "Slots that were decided to start and have no run yet.", figures->n_owed);
+    put_help(out, "schedule_decisions_total", "counter", "Decisions recorded since the start, by verdict.");
+    for (size_t i = 0; i < G_N_ELEMENTS(verdicts); i++)
+        g_string_append_printf(out, "flowops_schedule_decisions_total{verdict=\"%s\"} %" PRId64 "\n", verdicts[i],
+                               figures->n_decisions[i]);
+    put_help(out, "schedule_lateness_seconds", "histogram", "How long after their time slots were started.");
+    int64_t n = 0;
+    for (size_t i = 0; i < LATENESS_BUCKETS - 1; i++) {
+        n += figures->n_late[i];
+        g_string_append_printf(out, "flowops_schedule_lateness_seconds_bucket{le=\"%g\"} %" PRId64 "\n",
+                               (double)bounds_ms[i] / 1000, n);
+    }
+    n += figures->n_late[LATENESS_BUCKETS - 1];
+    g_string_append_printf(out,
+                           "flowops_schedule_lateness_seconds_bucket{le=\"+Inf\"} %" PRId64 "\n"
+                           "flowops_schedule_lateness_seconds_sum %g\n"
+                           "flowops_schedule_lateness_seconds_count %" PRId64 "\n",
+                           n, (double)figures->late_sum_ms / 1000, n);
+}
+
 static void put_hub(GString *out, Hub *hub)
 {
     HubLoad load = hub_load(hub);
@@ -131,6 +156,7 @@ void health_metrics(ApiRequest *request)
     if (!request->loop->is_detached) {
         ServiceHealth health = service_health(api->service);
         put_service(out, &health);
+        put_schedules(out, &health.schedules);
     }
     put_hub(out, api->hub);
     put_http(out, api);

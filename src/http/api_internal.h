@@ -29,6 +29,7 @@ struct Api {
     const unsigned char *(*cursor_secret)(void *arg);
     void *cursor_secret_arg;
     char *version;
+    const char *const *zone_names;
     int64_t started_at;
     Service *service;
     Hub *hub;
@@ -45,9 +46,10 @@ struct ApiRequest {
     Api *api;
     ApiLoop *loop;
     HttpRequest *http;
-    Id caller; /* unless the route is public */
-    Id id;     /* of the path, where the route has one */
-    void *arg; /* the handler's, kept until the call's answer */
+    Id caller;    /* unless the route is public */
+    Id id;        /* of the path, where the route has one */
+    Id second_id; /* the same: of a backfill behind its flow's */
+    void *arg;    /* the handler's, kept until the call's answer */
 };
 
 /* ---- replies: each consumes the request ---- */
@@ -90,6 +92,15 @@ void flows_list(ApiRequest *request);
 void flows_get(ApiRequest *request);
 void flows_update(ApiRequest *request);
 void flows_delete(ApiRequest *request);
+void flows_get_schedule(ApiRequest *request);
+void schedules_preview(ApiRequest *request);
+void backfills_create(ApiRequest *request);
+void backfills_list(ApiRequest *request);
+void backfills_get(ApiRequest *request);
+void backfills_pause(ApiRequest *request);
+void backfills_resume(ApiRequest *request);
+void backfills_cancel(ApiRequest *request);
+void decisions_list(ApiRequest *request);
 void runs_start(ApiRequest *request);
 void runs_list(ApiRequest *request);
 void runs_list_of_flow(ApiRequest *request);
@@ -104,7 +115,9 @@ void health_ready(ApiRequest *request);
 void health_metrics(ApiRequest *request);
 void sse_open(ApiRequest *request);
 
-/* The list shared by flows and runs. flow_id: the path's, or NULL. */
+const unsigned char *api_cursor_secret(const ApiRequest *request); /* NULL: the store has not answered yet */
+
+/* The list shared by flows, runs and backfills. flow_id: the path's, or NULL. */
 void api_list(ApiRequest *request, CallKind kind, const Id *flow_id);
 
 void sse_loop_free(SseLoop *sse); /* after the loops ended; NULL is fine */

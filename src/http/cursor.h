@@ -8,7 +8,8 @@
 
 #define CURSOR_SECRET_SIZE 32
 
-typedef enum { CURSOR_FLOWS = 1, CURSOR_RUNS = 2 } CursorList;
+/* Of decisions the position is n, as created_at, and the flow. */
+typedef enum { CURSOR_FLOWS = 1, CURSOR_RUNS = 2, CURSOR_DECISIONS = 3, CURSOR_BACKFILLS = 4 } CursorList;
 
 /* base64url text (RFC 4648, 5), to be freed. */
 char *cursor_encode(const unsigned char secret[CURSOR_SECRET_SIZE], CursorList list, const Id *owner,

@@ -87,6 +87,8 @@ void paging_parse(const Query *query, CursorList list, const Id *flow_id,
     call->query.owner = call->caller.text;
     call->query.from = call->query.to = INSTANT_NONE;
     parse_place(query, list, secret, call, faults);
+    if (list == CURSOR_BACKFILLS)
+        parse_flow_id(query, flow_id, call, faults);
     if (list == CURSOR_RUNS)
         parse_filters(query, flow_id, call, faults);
 }

@@ -6,26 +6,36 @@
 
 static const char ID_MARK[] = "{id}";
 
+/* The segments that stand for {id}. */
+typedef struct {
+    const char *ids[2];
+    size_t sizes[2];
+    size_t n;
+} PathIds;
+
 /* `size` is the path's without a slash at its end. */
-static bool path_matches(const char *pattern, const char *path, size_t size, const char **ret_id, size_t *ret_id_size)
+static bool path_matches(const char *pattern, const char *path, size_t size, PathIds *ret_ids)
 {
-    const char *mark = strstr(pattern, ID_MARK);
-    if (!mark) {
-        *ret_id = NULL;
-        *ret_id_size = 0;
-        return strlen(pattern) == size && memcmp(pattern, path, size) == 0;
+    const char *end = path + size;
+    *ret_ids = (PathIds){.n = 0};
+    for (;;) {
+        const char *mark = strstr(pattern, ID_MARK);
+        size_t literal_size = mark ? (size_t)(mark - pattern) : strlen(pattern);
+        if ((size_t)(end - path) < literal_size || memcmp(pattern, path, literal_size) != 0)
+            return false;
+        path += literal_size;
+        if (!mark)
+            return path == end;
+        const char *slash = memchr(path, '/', (size_t)(end - path));
+        size_t id_size = (size_t)((slash ? slash : end) - path);
+        g_assert(ret_ids->n < G_N_ELEMENTS(ret_ids->ids));
+        if (id_size == 0)
+            return false;
+        ret_ids->ids[ret_ids->n] = path;
+        ret_ids->sizes[ret_ids->n++] = id_size;
+        path += id_size;
+        pattern = mark + sizeof(ID_MARK) - 1;
     }
-    size_t head = (size_t)(mark - pattern);
-    const char *tail = mark + sizeof(ID_MARK) - 1;
-    size_t tail_size = strlen(tail);
-    if (size <= head + tail_size || memcmp(pattern, path, head) != 0)
-        return false;
-    size_t id_size = size - head - tail_size;
-    if (memchr(path + head, '/', id_size) || memcmp(path + size - tail_size, tail, tail_size) != 0)
-        return false;
-    *ret_id = path + head;
-    *ret_id_size = id_size;
-    return true;
 }
 
 static void allow_add(char *allow, size_t allow_size, const char *name)
@@ -44,9 +54,8 @@ static void write_allow(const Route *routes, size_t n_routes, const char *path, 
     } methods[] = {{HTTP_GET, "GET, HEAD"}, {HTTP_POST, "POST"}, {HTTP_PUT, "PUT"}, {HTTP_DELETE, "DELETE"}};
     for (size_t m = 0; m < G_N_ELEMENTS(methods); m++) {
         for (size_t i = 0; i < n_routes; i++) {
-            const char *id;
-            size_t id_size;
-            if (routes[i].method != methods[m].method || !path_matches(routes[i].pattern, path, size, &id, &id_size))
+            PathIds ids;
+            if (routes[i].method != methods[m].method || !path_matches(routes[i].pattern, path, size, &ids))
                 continue;
             allow_add(allow, allow_size, methods[m].name);
             break;
@@ -64,9 +73,14 @@ RouteMatch routes_match(const Route *routes, size_t n_routes, HttpMethod method,
     if (method == HTTP_HEAD)
         method = HTTP_GET;
     for (size_t i = 0; i < n_routes; i++) {
-        if (!path_matches(routes[i].pattern, path, size, &match.id, &match.id_size))
+        PathIds ids;
+        if (!path_matches(routes[i].pattern, path, size, &ids))
             continue;
         if (routes[i].method == method) {
+            match.id = ids.ids[0];
+            match.id_size = ids.sizes[0];
+            match.second_id = ids.ids[1];
+            match.second_id_size = ids.sizes[1];
             match.outcome = ROUTE_FOUND;
             match.route = &routes[i];
             return match;

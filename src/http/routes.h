@@ -10,7 +10,7 @@ typedef void (*RouteHandler)(ApiRequest *request);
 
 typedef struct {
     HttpMethod method;   /* GET answers HEAD too */
-    const char *pattern; /* "/a/{id}/b": at most one {id}, which takes one non-empty segment */
+    const char *pattern; /* "/a/{id}/b/{id}": at most two {id}, each takes one non-empty segment */
     RouteHandler handler;
     bool is_public; /* answered without knowing who asks */
 } Route;
@@ -23,8 +23,9 @@ typedef enum { ROUTE_FOUND, ROUTE_OPTIONS, ROUTE_NO_PATH, ROUTE_NO_METHOD } Rout
 typedef struct {
     RouteOutcome outcome;
     const Route *route; /* ROUTE_FOUND */
-    const char *id;     /* ROUTE_FOUND: the {id} segment within the path, not '\0' ended; NULL: the pattern has none */
-    size_t id_size;
+    /* ROUTE_FOUND: the {id} segments within the path, not '\0' ended; NULL: the pattern has no such */
+    const char *id, *second_id;
+    size_t id_size, second_id_size;
     char allow[64]; /* ROUTE_OPTIONS, ROUTE_NO_METHOD: "GET, HEAD, OPTIONS" */
 } RouteMatch;
 

@@ -102,7 +102,7 @@ static void parse_inputs(const JsonValue *body, ServiceCall *call, Faults *fault
                    text->len);
 }
 
-static void parse_key(const char *key, const JsonValue *body, ServiceCall *call, Faults *faults)
+void idempotency_key_parse(const char *key, const JsonValue *body, ServiceCall *call, Faults *faults)
 {
     static const char field[] = "Idempotency-Key";
     if (!key)
@@ -121,7 +121,7 @@ static void parse_key(const char *key, const JsonValue *body, ServiceCall *call,
 
 bool start_request_parse(const JsonValue *body, const char *idempotency_key, ServiceCall *call, Faults *faults)
 {
-    parse_key(idempotency_key, body, call, faults);
+    idempotency_key_parse(idempotency_key, body, call, faults);
     if (body && json_type(body) != JSON_OBJECT) {
         faults_add(faults, NULL, body, "the body must be an object, not %s", json_type_name(json_type(body)));
     } else if (body) {

@@ -17,4 +17,7 @@
  * several joined; NULL: none. Returns false when faults were added. */
 bool start_request_parse(const JsonValue *body, const char *idempotency_key, ServiceCall *call, Faults *faults);
 
+/* The key alone, with the digest of the body it comes with. */
+void idempotency_key_parse(const char *key, const JsonValue *body, ServiceCall *call, Faults *faults);
+
 #endif

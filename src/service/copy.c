@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "service/copy_backfills.h"
+#include "service/copy_decisions.h"
 #include "service/run_row.h"
 
 #define ID_PAGE 1000
@@ -133,6 +135,12 @@ static bool copy_flow(Copy *copy, const Flow *flow, GError **error)
            fail(error, FLOWOPS_CONFLICT, "flow %s: somebody else writes to the target", flow->id.text);
 }
 
+static bool copy_schedule(Copy *copy, const Flow *flow, GError **error)
+{
+    return copy_decisions(copy->source, copy->target, flow->id.text, &copy->report, error) &&
+           copy_backfills(copy->source, copy->target, flow, error);
+}
+
 static bool copy_flows(Copy *copy, GError **error)
 {
     bool is_end = false;
@@ -140,7 +148,8 @@ static bool copy_flows(Copy *copy, GError **error)
         g_autoptr(Flow) flow = copy->source->ops->next_flow(copy->source, &is_end, error);
         if (flow == NULL && !is_end)
             return false;
-        if (flow != NULL && !copy_flow(copy, flow, error))
+        if (flow != NULL &&
+            (!copy_flow(copy, flow, error) || (flow->version == 1 && !copy_schedule(copy, flow, error))))
             return false;
     }
     return true;

@@ -1,4 +1,4 @@
-/* copy.h - moves a whole store into another: flows with all versions, runs with journals, documents, labels and what they
+/* copy.h - moves a whole store into another: flows with all versions and what their schedules decided, runs with journals, documents, labels and what they
  * still have to publish. May be cut short at any instant and begun again: what the target has with the same content is
  * passed over, a journal that it has a part of is gone on with. Unfinished runs go on at the target.
  * Thread: main, of a process of its own (`flowops copy`). Owner: the caller; source and target are borrowed and nobody
@@ -12,8 +12,8 @@
 #include "store/store_source.h"
 
 typedef struct {
-    int64_t n_flow_versions, n_runs, n_events; /* gone through: written or there already */
-    int64_t n_flow_versions_written, n_runs_written, n_events_written;
+    int64_t n_flow_versions, n_decisions, n_runs, n_events; /* gone through: written or there already */
+    int64_t n_flow_versions_written, n_decisions_written, n_runs_written, n_events_written;
 } CopyReport;
 
 typedef struct {

@@ -102,7 +102,7 @@ static bool check_flow(Fsck *fsck, const Id *flow_id, int64_t head, GError **err
         check_version(fsck, flow, flow_id, version, newest);
         fsck_sum_version(fsck, flow);
     }
-    return check_head(fsck, newest, flow_id, head, error);
+    return fsck_check_decisions(fsck, newest, error) && check_head(fsck, newest, flow_id, head, error);
 }
 
 bool fsck_check_flows(Fsck *fsck, GError **error)

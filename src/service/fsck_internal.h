@@ -26,10 +26,12 @@ void fsck_end_sum(Fsck *fsck);
 /* What a sum is made of: a whole flow version; one event of a run, whose id came first; a whole outbox entry. */
 void fsck_sum_version(Fsck *fsck, const Flow *flow);
 void fsck_sum_event(Fsck *fsck, const JournalEntry *entry);
+void fsck_sum_decision(Fsck *fsck, const DecisionEntry *entry);
 void fsck_sum_entry(Fsck *fsck, const RunSeq *entry);
 /* What was read is broken, which is a fault; anything else ends the check. */
 bool fsck_is_damage(const GError *error);
 
+MUST_CHECK bool fsck_check_decisions(Fsck *fsck, const Flow *flow, GError **error);
 MUST_CHECK bool fsck_check_flows(Fsck *fsck, GError **error);
 MUST_CHECK bool fsck_check_runs(Fsck *fsck, GError **error);
 

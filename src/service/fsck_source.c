@@ -1,6 +1,21 @@
 /* fsck_source.c - a source summed up as a check sums up a store, so that a copy of it can be proved. */
 #include "service/fsck_internal.h"
 
+static bool sum_decisions(Fsck *fsck, StoreSource *source, const char *flow_id, GError **error)
+{
+    int64_t after = 0;
+    bool has_more = true;
+    while (has_more) {
+        g_autoptr(DecisionPage) page = store_source_read_decisions(source, flow_id, after, FSCK_PAGE, error);
+        if (page == NULL)
+            return false;
+        for (size_t i = 0; i < page->n_entries; i++, after++)
+            fsck_sum_decision(fsck, &page->entries[i]);
+        has_more = page->has_more;
+    }
+    return true;
+}
+
 static bool sum_flows(Fsck *fsck, StoreSource *source, GError **error)
 {
     bool is_end = false;
@@ -12,6 +27,8 @@ static bool sum_flows(Fsck *fsck, StoreSource *source, GError **error)
             continue;
         fsck->report.n_flows += flow->version == 1;
         fsck_sum_version(fsck, flow);
+        if (flow->version == 1 && !sum_decisions(fsck, source, flow->id.text, error))
+            return false;
     }
     return true;
 }

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 
+#define ZONES_MAX 256                       /* of 4 KiB; there are some 600 names, and few in use */
 #define DEFINITIONS_BYTES (8 * 1024 * 1024) /* older versions that running runs still need for a START */
 #define JOURNAL_PAGE_ENTRIES 1000
 #define JOURNAL_PAGE_BYTES (1024 * 1024)
@@ -299,6 +300,12 @@ Flow *service_load_flow(Service *service, const char *flow_id, int64_t version, 
     return flow;
 }
 
+Schedule *service_open_schedule(Service *service, const Flow *flow, GError **error)
+{
+    MUTEX_SCOPE(&service->zones_mu);
+    return schedule_new(flow, service->zones, error);
+}
+
 /* ---- calls ---- */
 
 ServiceCall *service_call_new(CallKind kind, void (*done)(ServiceCall *call), void *arg)
@@ -332,6 +339,7 @@ void service_call_free(ServiceCall *call)
         g_string_free(call->data, TRUE);
     run_view_unref(call->view);
     journal_page_free(call->journal);
+    decision_page_free(call->decisions);
     list_page_free(call->list);
     g_free(call);
 }
@@ -425,9 +433,11 @@ static bool start_threads(Service *service, GError **error)
     } others[] = {{&service->sweeper, "sweeper", sweeper_main},
                   {&service->intake, "intake", intake_main},
                   {&service->relay, "relay", relay_main},
-                  {&service->updates, "updates", updates_main}};
-    size_t n_others = G_N_ELEMENTS(others) - (service->is_shared ? 0 : 1);
-    for (size_t i = 0; i < n_others; i++) {
+                  {service->is_shared ? &service->updates : NULL, "updates", updates_main},
+                  {service->options.has_scheduler ? &service->scheduler : NULL, "scheduler", scheduler_main}};
+    for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        if (others[i].thread == NULL)
+            continue;
         *others[i].thread = thread_start(others[i].name, ROLE_BUS, others[i].thread_main, service, error);
         if (*others[i].thread == NULL)
             return false;
@@ -469,6 +479,9 @@ Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, con
     service->writes = queue_new("writes", WRITE_QUEUE_ITEMS, WRITE_QUEUE_BYTES, NULL);
     service->reads = queue_new("reads", READ_QUEUE_ITEMS, READ_QUEUE_BYTES, NULL);
     service->readers = g_new0(Thread *, options->n_readers);
+    mutex_init(&service->zones_mu);
+    service->zones = cron_zones_new(ZONES_MAX);
+    scheduler_notes_init(&service->notes);
     service->known_seqs = cache_new(KNOWN_SEQS_BYTES, &no_ops);
     service->orders = queue_new("orders", ORDERS_ITEMS, ORDERS_BYTES, order_free_item);
     bell_init(&service->relay_bell);
@@ -504,11 +517,13 @@ void service_stop(Service *service)
     bell_close(&service->relay_bell);
     bell_close(&service->sweeper_bell);
     bell_close(&service->stop_bell);
+    bell_close(&service->notes.bell);
     /* Those who feed the writer first, then the writer, which answers what it was given. */
     thread_join(service->intake);
     thread_join(service->relay);
     thread_join(service->sweeper);
     thread_join(service->updates);
+    thread_join(service->scheduler);
     queue_close(service->writes);
     thread_join(service->writer);
     queue_close(service->reads);
@@ -525,6 +540,9 @@ void service_stop(Service *service)
     bell_done(&service->relay_bell);
     bell_done(&service->sweeper_bell);
     bell_done(&service->stop_bell);
+    scheduler_notes_done(&service->notes);
+    cron_zones_free(service->zones);
+    mutex_done(&service->zones_mu);
     g_free(service);
 }
 
@@ -552,6 +570,14 @@ ServiceHealth service_health(Service *service)
         .n_runs_cached = runs.n_entries,
         .cache_size_bytes = runs.size_bytes,
     };
+    ScheduleFigures *schedules = &health.schedules;
+    schedules->n_flows = atomic_load(&service->schedules.n_flows);
+    schedules->n_owed = atomic_load(&service->schedules.n_owed);
+    schedules->late_sum_ms = atomic_load(&service->schedules.late_sum_ms);
+    for (size_t i = 0; i < G_N_ELEMENTS(schedules->n_decisions); i++)
+        schedules->n_decisions[i] = atomic_load(&service->schedules.n_decisions[i]);
+    for (size_t i = 0; i < LATENESS_BUCKETS; i++)
+        schedules->n_late[i] = atomic_load(&service->schedules.n_late[i]);
     g_strlcpy(health.bus_reason, bus.reason, sizeof health.bus_reason);
     return health;
 }

@@ -12,11 +12,16 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "bus/bus.h"
+#include "domain/backfill.h"
 #include "domain/fault.h"
 #include "domain/flow.h"
 #include "domain/run.h"
 #include "hub/hub.h"
 #include "store/store.h"
+
+#define SLOT_LABEL "flowops.slot" /* of a run that a schedule starts: the slot, an instant in UTC */
+
+#define BACKFILL_LABEL "flowops.backfill" /* of one that a backfill starts, too: the backfill's id */
 
 typedef struct Service Service;
 
@@ -25,7 +30,9 @@ typedef struct {
     size_t cache_bytes;        /* run cache bound */
     size_t n_readers;          /* store reader threads */
     int64_t command_resend_ms; /* COMMAND_RESEND_SECONDS */
+    bool has_scheduler;        /* schedules are driven; false: by nobody, or step by step by a test */
     int64_t run_retention_ms; /* a settled run is deleted so long after its last change; 0: never. RUN_RETENTION_DAYS */
+    const char *const *zone_names; /* as FlowOrigin.zone_names; the caller keeps them while the service runs */
 } ServiceOptions;
 
 /* Starts writer, readers, relay, intake and sweeper. On a bus that is not durable nothing is published before an engine has
@@ -52,11 +59,18 @@ typedef enum {
     CALL_COMMAND_RUN, /* run_id command is_forced precondition */
     CALL_DELETE_RUN,  /* run_id precondition */
     /* readers */
-    CALL_GET_FLOW,    /* flow_id */
-    CALL_LIST_FLOWS,  /* query */
-    CALL_GET_RUN,     /* run_id */
-    CALL_LIST_RUNS,   /* query */
-    CALL_READ_EVENTS, /* run_id after limit */
+    CALL_GET_FLOW,         /* flow_id */
+    CALL_LIST_FLOWS,       /* query */
+    CALL_GET_RUN,          /* run_id */
+    CALL_LIST_RUNS,        /* query */
+    CALL_READ_EVENTS,      /* run_id after limit */
+    CALL_READ_DECISIONS,   /* flow_id before limit */
+    CALL_GET_SCHEDULE,     /* flow_id query.from limit */
+    CALL_CREATE_BACKFILL,  /* flow_id backfill.request, start's key; data: the state, or what a dry run has found */
+    CALL_COMMAND_BACKFILL, /* flow_id backfill.id backfill.command */
+    CALL_GET_BACKFILL,     /* flow_id backfill.id */
+    CALL_LIST_BACKFILLS,   /* query */
+    CALL_PREVIEW_SCHEDULE, /* flow query.from limit */
 } CallKind;
 
 typedef enum {
@@ -106,7 +120,7 @@ struct ServiceCall {
     /* in; owned by the call */
     Id caller; /* the user */
     Id flow_id, run_id;
-    Flow *flow;      /* CREATE_FLOW: validated on the caller's side */
+    Flow *flow;      /* CREATE_FLOW, PREVIEW_SCHEDULE: validated on the caller's side */
     JsonValue *body; /* UPDATE_FLOW */
     Precondition precondition;
     CommandKind command;
@@ -118,6 +132,11 @@ struct ServiceCall {
         char *idempotency_key; /* NULL: none */
         char *request_digest;  /* with a key: equal for equal bodies */
     } start;
+    struct {
+        Id id; /* out of CREATE_BACKFILL, too */
+        BackfillRequest request;
+        BackfillCommand command;
+    } backfill;
     struct { /* owned copies behind query's pointers */
         Id flow_id, step_id;
         RunStatus status;
@@ -125,18 +144,21 @@ struct ServiceCall {
         ListPosition after;
     } query_text;
     ListQuery query;
-    int64_t after; /* READ_EVENTS */
-    size_t limit;
+    int64_t after;  /* READ_EVENTS */
+    int64_t before; /* READ_DECISIONS: those with a lower n; INT64_MAX: from the newest */
+    size_t limit;   /* events, decisions, slots */
 
     /* out */
     CallResult result;
-    char *message;        /* for a person; NULL with RESULT_OK */
-    Faults *faults;       /* RESULT_INVALID */
-    GString *data;        /* JSON payload: summary, detail, array; NULL: none */
-    int64_t tag;          /* version or seq behind the ETag; 0: none */
-    RunView *view;        /* GET_RUN and COMMAND_RUN */
-    JournalPage *journal; /* READ_EVENTS */
-    ListPage *list;       /* LIST_* */
+    char *message;           /* for a person; NULL with RESULT_OK */
+    Faults *faults;          /* RESULT_INVALID */
+    GString *data;           /* JSON payload: summary, detail, array; NULL: none */
+    int64_t tag;             /* version or seq behind the ETag; 0: none */
+    RunView *view;           /* GET_RUN and COMMAND_RUN */
+    JournalPage *journal;    /* READ_EVENTS */
+    DecisionPage *decisions; /* READ_DECISIONS */
+    int64_t next_before;     /* READ_DECISIONS: for the next page */
+    ListPage *list;          /* LIST_* */
 };
 
 ServiceCall *service_call_new(CallKind kind, void (*done)(ServiceCall *call), void *arg);
@@ -151,6 +173,20 @@ RunView *service_find_run(Service *service, const char *run_id);
 
 /* ---- health and figures ---- */
 
+#define LATENESS_BUCKETS 6 /* up to each of these, and what is above */
+#define LATENESS_BOUNDS_MS \
+    { \
+        100, 500, 1000, 5000, 60000 \
+    }
+
+typedef struct {
+    int64_t n_flows;                  /* that have a schedule here */
+    int64_t n_owed;                   /* decided to start, and not made yet */
+    int64_t n_decisions[4];           /* by SlotVerdict, recorded by this process */
+    int64_t n_late[LATENESS_BUCKETS]; /* slots started out of no queue, by how late; each bucket alone */
+    int64_t late_sum_ms;
+} ScheduleFigures;
+
 typedef struct {
     bool is_store_up, is_bus_up, is_accepting;
     bool is_store_impaired;           /* it works, but lacks something: indexes */
@@ -164,6 +200,7 @@ typedef struct {
     int64_t n_commands_published;
     size_t n_runs_cached;
     size_t cache_size_bytes;
+    ScheduleFigures schedules;
 } ServiceHealth;
 ServiceHealth service_health(Service *service);
 

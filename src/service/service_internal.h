@@ -7,6 +7,7 @@
 #include "base/queue.h"
 #include "base/thread.h"
 #include "domain/message.h"
+#include "domain/schedule.h"
 #include "service/cache.h"
 #include "service/service.h"
 
@@ -33,6 +34,8 @@ typedef enum {
     ITEM_PUBLISHED,   /* outbox entries are on the bus */
     ITEM_REFRESH,     /* the documents of these are behind their journals */
     ITEM_DELETE_RUNS, /* these have settled and are past their retention */
+    ITEM_DECISIONS, /* what schedules decided, and marks of what was made: a commit of its own, outcomes in the writes */
+    ITEM_SLOTS,     /* the runs of slots that are to start */
 } WriterItemKind;
 
 typedef enum {
@@ -46,6 +49,17 @@ typedef struct {
     StatusOutcome outcome;
     char *reason;
 } StatusItem;
+
+/* A slot whose run is to be made. */
+typedef struct {
+    DecisionKey key;
+    Flow *flow; /* the version that decided it */
+    Id run_id;
+    int64_t slot;
+    TextMap inputs;
+    const Id *backfill_id; /* that starts it; NULL: its time has come */
+    bool is_refused;       /* MAX_OPEN_RUNS: to be tried again */
+} SlotStart;
 
 /* Work for the writer. Belongs to its maker, who waits for done. */
 typedef struct WriterItem WriterItem;
@@ -63,12 +77,26 @@ struct WriterItem {
     size_t n_statuses;
     const RunSeq *published; /* PUBLISHED */
     size_t n_published;
+    StoreWrite *writes; /* DECISIONS */
+    size_t n_writes;
+    SlotStart *slots; /* SLOTS: there, or made, or refused, when the result is OK */
+    size_t n_slots;
     char *message; /* why, when the result is not OK; freed by the maker */
 
     /* The writer's own, between decision and commit: what the outcome hangs on. */
     struct TouchedRun *touched;
     Flow *flow;
 };
+
+/* What the scheduler is told by other threads. */
+typedef struct {
+    Bell bell;
+    Mutex mu;
+    GHashTable *changed;   /* guarded by mu; ids of flows with a new version */
+    GHashTable *ended;     /* guarded by mu; ids of flows of whose slots a run has ended */
+    GHashTable *backfills; /* guarded by mu; ids of those that were made or steered */
+    bool has_overflown;    /* guarded by mu; more than fits: everything is to be read again */
+} SchedulerNotes;
 
 struct Service {
     Store *store;
@@ -92,9 +120,17 @@ struct Service {
     Thread *intake;
     Thread *sweeper;
     Thread *updates;   /* shared store */
+    Thread *scheduler; /* NULL without options.has_scheduler */
     Bell relay_bell;   /* there is something new to publish */
     Bell sweeper_bell; /* a flow was deleted by force */
     Bell stop_bell;    /* closed when the service stops: what a thread waits on between two tries */
+
+    Mutex zones_mu;
+    CronZones *zones; /* guarded by zones_mu */
+    SchedulerNotes notes;
+    struct {
+        atomic_int_fast64_t n_flows, n_owed, n_decisions[4], n_late[LATENESS_BUCKETS], late_sum_ms;
+    } schedules;
 
     bool is_shared; /* other processes write to the store, too: what is cached may be behind */
 
@@ -141,8 +177,16 @@ void service_note_seq(Service *service, const char *run_id, int64_t seq);
 /* version 0: the newest, which may be a deletion. */
 MUST_CHECK Flow *service_load_flow(Service *service, const char *flow_id, int64_t version, GError **error);
 
+/* Of a flow that has a cron. Any thread but a loop: opening a zone takes 2 ms the first time. */
+MUST_CHECK Schedule *service_open_schedule(Service *service, const Flow *flow, GError **error);
+
 /* What a store's error means for who asked. */
 CallResult call_result_of(const GError *error);
+void call_fail(ServiceCall *call, CallResult result, const char *format, ...) PRINTF_LIKE(3, 4);
+/* With what the store said of a read. */
+void call_fail_with(Service *service, ServiceCall *call, const GError *error);
+/* The caller's flow, or NULL: the call is settled. Readers. */
+Flow *call_load_own_flow(Service *service, ServiceCall *call);
 void service_note_store(Service *service, const GError *error); /* NULL: it answered */
 
 /* ---- orders (order.c): commands on their way from the journal to the bus ---- */
@@ -176,6 +220,14 @@ void relay_main(void *service);
 void intake_main(void *service);
 void sweeper_main(void *service);
 void updates_main(void *service);
+void scheduler_main(void *service);
+
+/* ---- notes to the scheduler (scheduler_notes.c); any thread, never blocking ---- */
+void scheduler_notes_init(SchedulerNotes *notes);
+void scheduler_notes_done(SchedulerNotes *notes);
+void scheduler_note_flow(Service *service, const Id *flow_id);
+void scheduler_note_end(Service *service, const Id *flow_id);
+void scheduler_note_backfill(Service *service, const Id *backfill_id);
 
 /* Gives the writer an item, for threads that may block (relay, intake, sweeper); `latch` is rung when it is done. False: the
  * service is stopping and the item was not taken. */

@@ -157,6 +157,8 @@ static void touched_publish(Service *service, TouchedRun *touched)
     atomic_fetch_add(&service->n_appends, 1);
     atomic_fetch_add(&service->n_events_appended, touched->event_sizes->len);
     cache_put(service->runs, view->run_id.text, view, run_view_version(view), run_view_size_bytes(view));
+    if (was_open && view->phase != PHASE_OPEN && g_strcmp0(view->run->triggered_by, SYSTEM_TRIGGER) == 0)
+        scheduler_note_end(service, &view->flow_id); /* who hears of it finds the state in the cache */
 
     g_autofree HubEvent *events = g_new(HubEvent, touched->event_sizes->len);
     const char *text = touched->events->str;
@@ -193,9 +195,13 @@ static void group_take_outcomes(Group *group, const StoreWrite *writes, GHashTab
     Service *service = group->service;
     size_t n = 0;
     bool has_commands = false;
-    for (guint i = 0; i < group->flows->len; i++, n++)
+    for (guint i = 0; i < group->flows->len; i++, n++) {
+        Flow *flow = group->flows->pdata[i];
         if (writes[n].ret_outcome != WRITTEN)
-            g_hash_table_insert(lost_flows, group->flows->pdata[i], GINT_TO_POINTER(writes[n].ret_outcome));
+            g_hash_table_insert(lost_flows, flow, GINT_TO_POINTER(writes[n].ret_outcome));
+        if (writes[n].ret_outcome == WRITE_UNKNOWN)
+            scheduler_note_flow(service, &flow->id);
+    }
     for (guint i = 0; i < group->touched->len; i++) {
         TouchedRun *touched = group->touched->pdata[i];
         if (touched->work == NULL)
@@ -425,6 +431,16 @@ static bool refuse_late(Service *service, WriterItem *item)
     return true;
 }
 
+/* Who writes what has a commit of its own; NULL: it joins a group. */
+static void (*own_commit_of(const WriterItem *item))(Service *, WriterItem *)
+{
+    if (is_flow_change(item))
+        return flow_change;
+    if (is_run_deletion(item))
+        return run_delete;
+    return is_decision_write(item) ? decisions_write : NULL;
+}
+
 void writer_main(void *arg)
 {
     Service *service = arg;
@@ -436,16 +452,13 @@ void writer_main(void *arg)
         for (size_t i = 0; i < n_items; i++) {
             if (refuse_late(service, items[i]))
                 continue;
-            bool is_deletion = is_run_deletion(items[i]);
-            if (!is_deletion && !is_flow_change(items[i])) {
+            void (*write)(Service *, WriterItem *) = own_commit_of(items[i]);
+            if (write == NULL) {
                 group_take(group, items[i]);
                 continue;
             }
             group_finish(group); /* it sees all that came before it, committed */
-            if (is_deletion)
-                run_delete(service, items[i]);
-            else
-                flow_change(service, items[i]);
+            write(service, items[i]);
             group = group_new(service);
             group_look_up_flows(group, items + i + 1, n_items - i - 1);
         }

@@ -77,6 +77,8 @@ Flow *group_load_flow(Group *group, const Id *flow_id, GError **error)
 void flow_answer(Service *service, ServiceCall *call, Flow *flow)
 {
     cache_put(service->flows, flow->id.text, flow, flow->version, flow->steps_json_size * 3 + 1024);
+    if (flow->version > 1 || flow->cron != NULL)
+        scheduler_note_flow(service, &flow->id);
     call->tag = flow->version;
     call->flow_id = flow->id;
     if (flow->is_deleted)
@@ -109,6 +111,7 @@ static Flow *decide_flow_change(Service *service, ServiceCall *call, const Flow 
         .now_ms = now_ms,
         .make_id = make_id,
         .make_id_arg = &now_ms,
+        .zone_names = service->options.zone_names,
     };
     if (call->kind == CALL_UPDATE_FLOW) {
         g_autoptr(Faults) faults = faults_new();
@@ -154,6 +157,7 @@ static bool try_flow_change(Service *service, ServiceCall *call)
     service_note_store(service, error);
     if (!is_settled) {
         cache_remove(service->flows, call->flow_id.text);
+        scheduler_note_flow(service, &call->flow_id); /* it may have happened */
         call_fail(call, call_result_of(error), "%s", error->message);
         return true;
     }

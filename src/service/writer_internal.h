@@ -51,6 +51,14 @@ Flow *group_load_flow(Group *group, const Id *flow_id, GError **error);
 /* Decides on an item and adds it to the group. Flow updates and deletes go through flow_change() instead. */
 void group_take_run_item(Group *group, WriterItem *item);
 
+/* The run as this group has it so far; NULL with NOT_FOUND or a store's error. */
+TouchedRun *group_get_run(Group *group, const Id *run_id, GError **error);
+/* A run that the group has not touched yet; takes `base`, NULL for a new one. */
+TouchedRun *touched_new(Group *group, const Id *run_id, RunView *base);
+void touched_append(TouchedRun *touched, const Decision *decision, const char *updated_by);
+/* A run's labels: its flow's, with the start's own on top. */
+void merge_labels(const TextMap *flow_labels, const TextMap *own_labels, TextMap *ret_labels);
+
 /* The state that the group has reached for a touched run. */
 static inline const Run *touched_state(const TouchedRun *touched)
 {
@@ -61,6 +69,12 @@ static inline const Run *touched_state(const TouchedRun *touched)
 bool is_flow_change(const WriterItem *item);
 void flow_change(Service *service, WriterItem *item);
 
+/* What schedules decided: the same way. */
+bool is_decision_write(const WriterItem *item);
+void decisions_write(Service *service, WriterItem *item);
+/* ITEM_SLOTS. */
+void group_take_slots(Group *group, WriterItem *item);
+
 /* Deleting runs: the same way. */
 bool is_run_deletion(const WriterItem *item);
 void run_delete(Service *service, WriterItem *item);
@@ -70,7 +84,6 @@ void group_take_flow_creation(Group *group, WriterItem *item);
 /* The answer of a created or updated flow, after its commit. */
 void flow_answer(Service *service, ServiceCall *call, Flow *flow);
 
-void call_fail(ServiceCall *call, CallResult result, const char *format, ...) PRINTF_LIKE(3, 4);
 void item_answer(WriterItem *item);
 bool precondition_holds(const Precondition *precondition, int64_t tag);
 

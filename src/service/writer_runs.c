@@ -10,7 +10,7 @@
 
 /* ---- the group's runs ---- */
 
-static TouchedRun *touched_new(Group *group, const Id *run_id, RunView *base)
+TouchedRun *touched_new(Group *group, const Id *run_id, RunView *base)
 {
     TouchedRun *touched = g_new0(TouchedRun, 1);
     touched->run_id = *run_id;
@@ -20,8 +20,7 @@ static TouchedRun *touched_new(Group *group, const Id *run_id, RunView *base)
     return touched;
 }
 
-/* The run as this group has it so far; NULL with NOT_FOUND or a store's error. */
-static TouchedRun *group_get_run(Group *group, const Id *run_id, GError **error)
+TouchedRun *group_get_run(Group *group, const Id *run_id, GError **error)
 {
     TouchedRun *touched = g_hash_table_lookup(group->by_run, run_id->text);
     if (touched != NULL)
@@ -40,7 +39,7 @@ static void free_order(void *order)
     order_free(order); /* NULL: the relay has it */
 }
 
-static void touched_append(TouchedRun *touched, const Decision *decision, const char *updated_by)
+void touched_append(TouchedRun *touched, const Decision *decision, const char *updated_by)
 {
     if (touched->events == NULL) {
         touched->events = g_string_sized_new(512);
@@ -99,8 +98,7 @@ static bool start_is_repeated(Group *group, WriterItem *item, const Id *run_id)
     return true;
 }
 
-/* A run's labels: its flow's, with the start's own on top. */
-static void merge_labels(const TextMap *flow_labels, const TextMap *own_labels, TextMap *ret_labels)
+void merge_labels(const TextMap *flow_labels, const TextMap *own_labels, TextMap *ret_labels)
 {
     text_map_copy(own_labels, ret_labels);
     for (size_t i = 0; i < flow_labels->n_pairs; i++)
@@ -300,6 +298,9 @@ void group_take_run_item(Group *group, WriterItem *item)
     case ITEM_STATUSES:
         for (size_t i = 0; i < item->n_statuses; i++)
             take_status(group, item, &item->statuses[i]);
+        break;
+    case ITEM_SLOTS:
+        group_take_slots(group, item);
         break;
     default:
         for (size_t i = 0; i < item->n_run_ids; i++)

@@ -49,8 +49,18 @@ bool store_write(Store *store, StoreWrite *writes, size_t n_writes, GError **err
         case WRITE_DELETE_RUN:
             g_assert(writes[i].deleted.text[0] != '\0');
             break;
+        case WRITE_DECISION:
+            g_assert(writes[i].decision.key.n >= 1 && writes[i].decision.text != NULL);
+            break;
+        case WRITE_MADE:
+            g_assert(writes[i].made.n >= 1);
+            break;
         case WRITE_PROJECTION:
             g_assert(writes[i].projection->seq >= 1 && writes[i].projection->detail != NULL);
+            break;
+        case WRITE_BACKFILL:
+            g_assert(writes[i].backfill.n >= 1 && writes[i].backfill.state != NULL);
+            g_assert((writes[i].backfill.n == 1) == (writes[i].backfill.plan != NULL));
             break;
         }
     }
@@ -190,6 +200,81 @@ bool store_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t
     return store->ops->get_flow_versions(store, flow_ids, n, ret_versions, error);
 }
 
+DecisionPage *store_read_decisions(Store *store, const char *flow_id, int64_t after, size_t limit, GError **error)
+{
+    assert_may_read(store);
+    g_assert(flow_id != NULL && after >= 0 && limit >= 1 && limit <= PAGE_MAX_ENTRIES);
+    return store->ops->read_decisions(store, flow_id, after, limit, error);
+}
+
+DecisionPage *store_read_newest_decisions(Store *store, const char *flow_id, int64_t before, size_t limit,
+                                          GError **error)
+{
+    assert_may_read(store);
+    g_assert(flow_id != NULL && limit >= 1 && limit <= PAGE_MAX_ENTRIES);
+    return store->ops->read_newest_decisions(store, flow_id, before, limit, error);
+}
+
+DecisionPage *store_read_owed_decisions(Store *store, const char *flow_id, const DecisionKey *after, size_t limit,
+                                        GError **error)
+{
+    assert_may_read(store);
+    g_assert(limit >= 1 && limit <= PAGE_MAX_ENTRIES);
+    return store->ops->read_owed_decisions(store, flow_id, after, limit, error);
+}
+
+ScheduledPage *store_read_scheduled_flows(Store *store, const char *after, size_t limit, GError **error)
+{
+    assert_may_read(store);
+    g_assert(after != NULL && limit >= 1 && limit <= PAGE_MAX_ENTRIES);
+    return store->ops->read_scheduled_flows(store, after, limit, error);
+}
+
+bool store_list_changed_flows(Store *store, int64_t from, const FlowVersion *after, size_t limit,
+                              FlowVersion *ret_flows, size_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    g_assert(limit >= 1 && limit <= PAGE_MAX_ENTRIES);
+    return store->ops->list_changed_flows(store, from, after, limit, ret_flows, ret_n, error);
+}
+
+bool store_list_open_system_runs(Store *store, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
+                                 GError **error)
+{
+    assert_may_read(store);
+    g_assert(flow_id != NULL && limit >= 1);
+    return store->ops->list_open_system_runs(store, flow_id, limit, ret_ids, ret_n, error);
+}
+
+BackfillRecord *store_get_backfill(Store *store, const char *backfill_id, bool has_plan, GError **error)
+{
+    assert_may_read(store);
+    g_assert(backfill_id != NULL);
+    return store->ops->get_backfill(store, backfill_id, has_plan, error);
+}
+
+ListPage *store_list_backfills(Store *store, const ListQuery *query, GError **error)
+{
+    assert_may_read(store);
+    assert_query(query);
+    g_assert(query->flow_id != NULL);
+    return store->ops->list_backfills(store, query, error);
+}
+
+bool store_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                               GError **error)
+{
+    assert_may_read(store);
+    g_assert(after != NULL && limit >= 1);
+    return store->ops->list_open_backfills(store, after, limit, ret_ids, ret_n, error);
+}
+
+bool store_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error)
+{
+    assert_may_read(store);
+    return store->ops->count_open_backfills(store, owner, ret_n, error);
+}
+
 bool store_is_shared(const Store *store)
 {
     g_assert(store != NULL);
@@ -260,6 +345,15 @@ void journal_page_free(JournalPage *page)
     }
 }
 
+void backfill_record_free(BackfillRecord *record)
+{
+    if (record != NULL) {
+        g_free(record->state);
+        g_free(record->plan);
+        g_free(record);
+    }
+}
+
 ListPage *list_page_new(size_t limit)
 {
     ListPage *page = g_new0(ListPage, 1);
@@ -275,6 +369,45 @@ void list_page_free(ListPage *page)
     }
     for (size_t i = 0; i < page->n_items; i++) {
         g_free(page->items[i].json);
+    }
+    g_free(page->items);
+    g_free(page);
+}
+
+DecisionPage *decision_page_new(size_t limit)
+{
+    DecisionPage *page = g_new0(DecisionPage, 1);
+    page->entries = g_new0(DecisionEntry, limit);
+    return page;
+}
+
+void decision_page_free(DecisionPage *page)
+{
+    if (page == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < page->n_entries; i++) {
+        g_free(page->entries[i].text);
+    }
+    g_free(page->entries);
+    g_free(page);
+}
+
+ScheduledPage *scheduled_page_new(size_t limit)
+{
+    ScheduledPage *page = g_new0(ScheduledPage, 1);
+    page->items = g_new0(ScheduledFlow, limit);
+    return page;
+}
+
+void scheduled_page_free(ScheduledPage *page)
+{
+    if (page == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < page->n_items; i++) {
+        g_free(page->items[i].flow);
+        g_free(page->items[i].decision);
     }
     g_free(page->items);
     g_free(page);

@@ -83,6 +83,33 @@ typedef struct {
 guint run_seq_hash(gconstpointer run_seq);
 gboolean run_seq_equal(gconstpointer left, gconstpointer right);
 
+/* A place in a flow's journal of schedule decisions. */
+typedef struct {
+    Id flow_id;
+    int64_t n;
+} DecisionKey;
+
+/* A decision as it is stored. */
+typedef struct {
+    DecisionKey key;
+    const char *text; /* schedule_decision_encode() */
+    size_t size;
+    int64_t decided_at;
+    bool is_owed; /* it starts a run: marked until WRITE_MADE says that the run is there */
+} DecisionRow;
+
+/* The next entry of a backfill's journal: the whole state after it. */
+typedef struct {
+    Id backfill_id, flow_id, owner;
+    int64_t created_at; /* of the backfill */
+    int64_t n;          /* from 1 */
+    bool is_open;       /* after it: there may be something left to do */
+    const char *state;  /* backfill_encode() */
+    size_t state_size;
+    const char *plan; /* backfill_plan_encode(), with the first entry; NULL with others */
+    size_t plan_size;
+} BackfillEntry;
+
 typedef enum {
     WRITE_RUN,
     WRITE_FLOW,
@@ -90,6 +117,11 @@ typedef enum {
     WRITE_PROJECTION, /* this run's document is behind its journal: replaced unless it has the same or a higher seq */
     WRITE_DELETE_RUN, /* journal, document, labels and outbox entries are gone in one write; deleting twice is fine. In a
                          shared store the document goes last: what a crash leaves is found and deleted again */
+    WRITE_DECISION, /* the flow's next decision; CONFLICT when it is not the next. Several of one flow in one call come in
+                         their order, and none is WRITTEN unless those before it are */
+    WRITE_MADE,     /* the run of this decision is there: its mark is removed; twice is fine */
+    WRITE_BACKFILL, /* CONFLICT when it is not the next; what lists show of the backfill is then brought up to its newest
+                         entry, which a writer that died may have owed */
 } WriteKind;
 
 typedef enum {
@@ -107,6 +139,9 @@ typedef struct {
         RunSeq published;         /* WRITE_PUBLISHED: the event that ordered it */
         const RunRow *projection; /* WRITE_PROJECTION */
         Id deleted;               /* WRITE_DELETE_RUN: the run */
+        DecisionRow decision;     /* WRITE_DECISION */
+        DecisionKey made;         /* WRITE_MADE */
+        BackfillEntry backfill;   /* WRITE_BACKFILL */
     };
     bool is_forced; /* WRITE_PROJECTION: whatever document is there, it is made anew (fsck's repair, no other writer) */
     WriteOutcome ret_outcome;
@@ -244,6 +279,67 @@ MUST_CHECK bool store_find_newer(Store *store, const RunSeq *known, size_t n, bo
 MUST_CHECK bool store_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions,
                                         GError **error);
 
+/* ---- schedules ---- */
+
+typedef struct {
+    char *text; /* '\0' ended */
+    size_t size;
+    bool is_owed;
+} DecisionEntry;
+
+typedef struct {
+    DecisionEntry *entries;
+    size_t n_entries;
+    bool has_more;
+} DecisionPage;
+void decision_page_free(DecisionPage *page);
+
+/* A flow's decisions, at most limit (1-1000): with n > after, oldest first. Those of a deleted flow stay. */
+MUST_CHECK DecisionPage *store_read_decisions(Store *store, const char *flow_id, int64_t after, size_t limit,
+                                              GError **error);
+/* With n < before, newest first; INT64_MAX: from the newest. */
+MUST_CHECK DecisionPage *store_read_newest_decisions(Store *store, const char *flow_id, int64_t before, size_t limit,
+                                                     GError **error);
+/* Marked ones, ordered by flow and n, behind `after` (NULL: from the start); flow_id NULL: of all flows. */
+MUST_CHECK DecisionPage *store_read_owed_decisions(Store *store, const char *flow_id, const DecisionKey *after,
+                                                   size_t limit, GError **error);
+
+/* What is known of a flow that has a cron and was not deleted. */
+typedef struct {
+    char *flow; /* flow_encode_schedule() of its newest version */
+    size_t flow_size;
+    char *decision; /* its last; NULL: none yet */
+    size_t decision_size;
+} ScheduledFlow;
+
+typedef struct {
+    ScheduledFlow *items;
+    size_t n_items;
+    bool has_more;
+    Id last_id; /* where the next page begins */
+} ScheduledPage;
+void scheduled_page_free(ScheduledPage *page);
+
+/* All such flows by id, at most limit (1-1000), behind `after` ("" from the start). */
+MUST_CHECK ScheduledPage *store_read_scheduled_flows(Store *store, const char *after, size_t limit, GError **error);
+
+typedef struct {
+    Id flow_id;
+    int64_t version;
+    int64_t updated_at;
+} FlowVersion;
+
+/* Shared store: flows whose newest version is of then or later, deleted ones too, ordered by (updated_at, id), behind
+ * `after` (NULL: from `from` on). None where every change passes through this Store. */
+MUST_CHECK bool store_list_changed_flows(Store *store, int64_t from, const FlowVersion *after, size_t limit,
+                                         FlowVersion *ret_flows, size_t *ret_n, GError **error);
+
+#define SYSTEM_TRIGGER "system" /* triggeredBy of runs that schedules start */
+
+/* Ids of a flow's open runs that `system` triggered, at most limit. */
+MUST_CHECK bool store_list_open_system_runs(Store *store, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
+                                            GError **error);
+
 /* 32 bytes made when the store was created, the same for everyone who opens it: signs list cursors. A shared store that has
  * not been reached yet has none: NULL. Whoever has read a list finds it known, and it never changes. */
 const unsigned char *store_secret(Store *store);
@@ -252,9 +348,34 @@ const unsigned char *store_secret(Store *store);
  * something that only speed needs (indexes). */
 MUST_CHECK bool store_check(Store *store, GError **error);
 
+/* ---- backfills ---- */
+
+typedef struct {
+    char *state; /* of the newest entry, '\0' ended */
+    size_t state_size;
+    char *plan; /* NULL unless asked for */
+    size_t plan_size;
+} BackfillRecord;
+void backfill_record_free(BackfillRecord *record);
+
+/* NOT_FOUND. */
+MUST_CHECK BackfillRecord *store_get_backfill(Store *store, const char *backfill_id, bool has_plan, GError **error);
+
+/* Of an owner's flow (query: owner, flow_id, and the place in the list). What a crash cut off may be behind there. */
+MUST_CHECK ListPage *store_list_backfills(Store *store, const ListQuery *query, GError **error);
+
+/* Ids of open ones, ordered by id, after `after` ("" from the start). */
+MUST_CHECK bool store_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                          GError **error);
+/* owner NULL: of everybody. */
+MUST_CHECK bool store_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RunDocument, run_document_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(JournalPage, journal_page_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(ListPage, list_page_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(DecisionPage, decision_page_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(ScheduledPage, scheduled_page_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(BackfillRecord, backfill_record_free)
 
 #endif

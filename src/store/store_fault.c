@@ -14,6 +14,7 @@ typedef struct {
 
 typedef struct {
     Store base;
+    StoreOps ops; /* shared, or not, as inner is */
     Store *inner;
     Mutex mu;
     pthread_cond_t changed;
@@ -197,6 +198,83 @@ static bool fault_read_outbox(Store *base, const RunSeq *after, size_t limit, Ru
            inner->ops->read_outbox(inner, after, limit, ret_entries, ret_n, error);
 }
 
+static DecisionPage *fault_read_decisions(Store *base, const char *flow_id, int64_t after, size_t limit, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_DECISIONS, error) ? inner->ops->read_decisions(inner, flow_id, after, limit, error)
+                                                       : NULL;
+}
+
+static DecisionPage *fault_read_newest_decisions(Store *base, const char *flow_id, int64_t before, size_t limit,
+                                                 GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_DECISIONS, error)
+               ? inner->ops->read_newest_decisions(inner, flow_id, before, limit, error)
+               : NULL;
+}
+
+static DecisionPage *fault_read_owed_decisions(Store *base, const char *flow_id, const DecisionKey *after, size_t limit,
+                                               GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_OWED_DECISIONS, error)
+               ? inner->ops->read_owed_decisions(inner, flow_id, after, limit, error)
+               : NULL;
+}
+
+static ScheduledPage *fault_read_scheduled_flows(Store *base, const char *after, size_t limit, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_READ_SCHEDULED_FLOWS, error)
+               ? inner->ops->read_scheduled_flows(inner, after, limit, error)
+               : NULL;
+}
+
+static bool fault_list_changed_flows(Store *base, int64_t from, const FlowVersion *after, size_t limit,
+                                     FlowVersion *ret_flows, size_t *ret_n, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_CHANGED_FLOWS, error) &&
+           inner->ops->list_changed_flows(inner, from, after, limit, ret_flows, ret_n, error);
+}
+
+static bool fault_list_open_system_runs(Store *base, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
+                                        GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_OPEN_SYSTEM_RUNS, error) &&
+           inner->ops->list_open_system_runs(inner, flow_id, limit, ret_ids, ret_n, error);
+}
+
+static BackfillRecord *fault_get_backfill(Store *base, const char *backfill_id, bool has_plan, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_GET_BACKFILL, error) ? inner->ops->get_backfill(inner, backfill_id, has_plan, error)
+                                                     : NULL;
+}
+
+static ListPage *fault_list_backfills(Store *base, const ListQuery *query, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_BACKFILLS, error) ? inner->ops->list_backfills(inner, query, error) : NULL;
+}
+
+static bool fault_list_open_backfills(Store *base, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                      GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_LIST_OPEN_BACKFILLS, error) &&
+           inner->ops->list_open_backfills(inner, after, limit, ret_ids, ret_n, error);
+}
+
+static bool fault_count_open_backfills(Store *base, const char *owner, int64_t *ret_n, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_COUNT_OPEN_BACKFILLS, error) &&
+           inner->ops->count_open_backfills(inner, owner, ret_n, error);
+}
+
 static bool fault_check(Store *base, GError **error)
 {
     Store *inner = inner_of(base);
@@ -243,6 +321,16 @@ static const StoreOps fault_ops = {
     .list_runs_behind = fault_list_runs_behind,
     .find_newer = fault_find_newer,
     .get_flow_versions = fault_get_flow_versions,
+    .read_decisions = fault_read_decisions,
+    .read_newest_decisions = fault_read_newest_decisions,
+    .read_owed_decisions = fault_read_owed_decisions,
+    .read_scheduled_flows = fault_read_scheduled_flows,
+    .list_changed_flows = fault_list_changed_flows,
+    .list_open_system_runs = fault_list_open_system_runs,
+    .get_backfill = fault_get_backfill,
+    .list_backfills = fault_list_backfills,
+    .list_open_backfills = fault_list_open_backfills,
+    .count_open_backfills = fault_count_open_backfills,
     .check = fault_check,
     .secret = fault_secret,
     .interrupt = fault_interrupt,
@@ -253,7 +341,9 @@ Store *store_open_fault(Store *inner)
 {
     g_assert(inner != NULL);
     FaultStore *store = g_new0(FaultStore, 1);
-    store->base.ops = &fault_ops;
+    store->ops = fault_ops;
+    store->ops.is_shared = inner->ops->is_shared;
+    store->base.ops = &store->ops;
     store->inner = inner;
     mutex_init(&store->mu);
     pthread_cond_init(&store->changed, NULL);
@@ -262,7 +352,7 @@ Store *store_open_fault(Store *inner)
 
 static FaultStore *fault_store(Store *base)
 {
-    g_assert(base->ops == &fault_ops);
+    g_assert(base->ops->write == fault_write);
     return (FaultStore *)base;
 }
 

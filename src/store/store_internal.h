@@ -29,6 +29,16 @@ typedef struct {
     bool (*list_runs_behind)(Store *, const char *, size_t, Id *, size_t *, GError **);
     bool (*find_newer)(Store *, const RunSeq *, size_t, bool *, GError **);
     bool (*get_flow_versions)(Store *, const Id *, size_t, int64_t *, GError **);
+    DecisionPage *(*read_decisions)(Store *, const char *, int64_t, size_t, GError **);
+    DecisionPage *(*read_newest_decisions)(Store *, const char *, int64_t, size_t, GError **);
+    DecisionPage *(*read_owed_decisions)(Store *, const char *, const DecisionKey *, size_t, GError **);
+    ScheduledPage *(*read_scheduled_flows)(Store *, const char *, size_t, GError **);
+    bool (*list_changed_flows)(Store *, int64_t, const FlowVersion *, size_t, FlowVersion *, size_t *, GError **);
+    bool (*list_open_system_runs)(Store *, const char *, size_t, Id *, size_t *, GError **);
+    BackfillRecord *(*get_backfill)(Store *, const char *, bool, GError **);
+    ListPage *(*list_backfills)(Store *, const ListQuery *, GError **);
+    bool (*list_open_backfills)(Store *, const char *, size_t, Id *, size_t *, GError **);
+    bool (*count_open_backfills)(Store *, const char *, int64_t *, GError **);
     bool (*check)(Store *, GError **);
 
     const unsigned char *(*secret)(Store *); /* any thread, never blocks */
@@ -43,5 +53,7 @@ struct Store {
 /* For implementations: an empty page, to be filled. */
 JournalPage *journal_page_new(void);
 ListPage *list_page_new(size_t limit);
+DecisionPage *decision_page_new(size_t limit);
+ScheduledPage *scheduled_page_new(size_t limit);
 
 #endif

@@ -15,8 +15,15 @@
 #define LAST_ANSWER_MS 1500
 
 static const char *const collection_names[N_COLLECTIONS] = {
-    [COLLECTION_RUN_EVENTS] = "run_events", [COLLECTION_RUNS] = "runs", [COLLECTION_FLOW_VERSIONS] = "flow_versions",
-    [COLLECTION_FLOWS] = "flows",           [COLLECTION_META] = "meta",
+    [COLLECTION_RUN_EVENTS] = "run_events",
+    [COLLECTION_RUNS] = "runs",
+    [COLLECTION_FLOW_VERSIONS] = "flow_versions",
+    [COLLECTION_FLOWS] = "flows",
+    [COLLECTION_DECISIONS] = "schedule_decisions",
+    [COLLECTION_SCHEDULES] = "schedules",
+    [COLLECTION_BACKFILLS] = "backfills",
+    [COLLECTION_BACKFILL_ENTRIES] = "backfill_entries",
+    [COLLECTION_META] = "meta",
 };
 
 /* ---- the pool ---- */

@@ -5,10 +5,6 @@
 
 #include <string.h>
 
-/* As long as for an insert in doubt: the version is in, its head is owed. */
-#define HEAD_MS 15000
-#define HEAD_PAUSE_MS 100
-
 typedef struct {
     int64_t version; /* 0: no head */
     bool is_deleted;
@@ -171,25 +167,9 @@ static bool insert_version(const ClientLease *lease, const Flow *flow, WriteOutc
     return is_done;
 }
 
-/* The version is in and cannot be taken back. While its head is not, nobody may be told that it was written. */
-static bool finish_version(const ClientLease *lease, const Flow *flow, WriteOutcome *ret_outcome, GError **error)
+static bool advance_owed_head(const ClientLease *lease, const void *flow, GError **error)
 {
-    const Clock *timer = lease->store->timer;
-    int64_t deadline_ms = clock_monotonic_ms(timer) + HEAD_MS;
-    for (;;) {
-        g_autoptr(GError) inner = NULL;
-        if (advance_head(lease, flow, &inner)) {
-            *ret_outcome = WRITTEN;
-            return true;
-        }
-        if (clock_monotonic_ms(timer) >= deadline_ms || mongo_is_interrupted(lease->store) ||
-            !flowops_error_is_retryable(inner)) {
-            *ret_outcome = WRITE_UNKNOWN;
-            g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNKNOWN, "%s", inner->message);
-            return false;
-        }
-        mongo_pause(HEAD_PAUSE_MS);
-    }
+    return advance_head(lease, flow, error);
 }
 
 bool mongo_write_flow(const ClientLease *lease, const Flow *flow, WriteOutcome *ret_outcome, GError **error)
@@ -207,7 +187,7 @@ bool mongo_write_flow(const ClientLease *lease, const Flow *flow, WriteOutcome *
         return false;
     }
     if (*ret_outcome == WRITTEN) {
-        return finish_version(lease, flow, ret_outcome, error);
+        return mongo_finish(lease, advance_owed_head, flow, ret_outcome, error);
     }
     if (!heal_head(lease, flow, error)) { /* the loser reloads, and is to find the winner */
         *ret_outcome = WRITE_NOTHING;

@@ -351,6 +351,12 @@ bson_t *form_flow_head(const Flow *flow)
     if (flow->stops_runs) { /* absent otherwise: its sparse index holds what the sweeper looks for */
         assert_appended(bson_append_bool(document, "stopsRuns", -1, true));
     }
+    if (flow->cron != NULL && !flow->is_deleted) { /* the same */
+        g_autoptr(GString) schedule = g_string_new(NULL);
+        flow_encode_schedule(flow, schedule);
+        append_text_n(document, "schedule", schedule->str, schedule->len);
+        append_text(document, "scheduleId", flow->id.text);
+    }
     append_text_n(document, "summary", summary->str, summary->len);
     append_definition(document, flow);
     return document;

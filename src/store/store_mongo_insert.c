@@ -10,6 +10,7 @@
 #define SETTLE_MS 15000
 #define PAUSE_MIN_MS 50
 #define PAUSE_MAX_MS 500
+#define OWED_PAUSE_MS 100
 
 typedef struct {
     const ClientLease *lease;
@@ -266,5 +267,25 @@ bool mongo_insert(const ClientLease *lease, MongoCollection collection, MongoIns
         }
         is_again = true;
         mongo_pause(pause_ms);
+    }
+}
+
+bool mongo_finish(const ClientLease *lease, MongoOwed owed, const void *arg, WriteOutcome *ret_outcome, GError **error)
+{
+    const Clock *timer = lease->store->timer;
+    int64_t deadline_ms = clock_monotonic_ms(timer) + SETTLE_MS;
+    for (;;) {
+        g_autoptr(GError) inner = NULL;
+        if (owed(lease, arg, &inner)) {
+            *ret_outcome = WRITTEN;
+            return true;
+        }
+        if (clock_monotonic_ms(timer) >= deadline_ms || mongo_is_interrupted(lease->store) ||
+            !flowops_error_is_retryable(inner)) {
+            *ret_outcome = WRITE_UNKNOWN;
+            g_set_error(error, FLOWOPS_ERROR, FLOWOPS_UNKNOWN, "%s", inner->message);
+            return false;
+        }
+        mongo_pause(OWED_PAUSE_MS);
     }
 }

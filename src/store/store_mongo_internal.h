@@ -33,6 +33,10 @@ typedef enum {
     COLLECTION_RUNS,
     COLLECTION_FLOW_VERSIONS,
     COLLECTION_FLOWS,
+    COLLECTION_DECISIONS,
+    COLLECTION_SCHEDULES,
+    COLLECTION_BACKFILLS,
+    COLLECTION_BACKFILL_ENTRIES,
     COLLECTION_META,
     N_COLLECTIONS,
 } MongoCollection;
@@ -218,6 +222,11 @@ typedef struct {
  * outcome is NOTHING or UNKNOWN. */
 bool mongo_insert(const ClientLease *lease, MongoCollection collection, MongoInsert *inserts, size_t n, GError **error);
 
+/* What is owed after an insert: that is in and cannot be taken back, and while the rest is not done nobody may be told that it
+ * was written. Tries as long as for an insert in doubt; false: the outcome is UNKNOWN. */
+typedef bool (*MongoOwed)(const ClientLease *lease, const void *arg, GError **error);
+bool mongo_finish(const ClientLease *lease, MongoOwed owed, const void *arg, WriteOutcome *ret_outcome, GError **error);
+
 /* ---- store_mongo_project.c: run documents and marks of what was published, behind the writers ---- */
 
 /* One run's share of a round. */
@@ -255,6 +264,32 @@ void projection_free(Projection *projection);
 /* Writes the documents, then removes the marks. False: to be done again. */
 bool projections_apply(MongoStore *store, Projection **projections, size_t n, GError **error);
 
+/* ---- store_mongo_schedule.c ---- */
+
+/* The WRITE_DECISION and WRITE_MADE among these; their outcomes are NOTHING before. */
+bool mongo_write_decisions(const ClientLease *lease, StoreWrite *writes, size_t n_writes, GError **error);
+DecisionPage *mongo_read_decisions(Store *store, const char *flow_id, int64_t after, size_t limit, GError **error);
+DecisionPage *mongo_read_newest_decisions(Store *store, const char *flow_id, int64_t before, size_t limit,
+                                          GError **error);
+DecisionPage *mongo_read_owed_decisions(Store *store, const char *flow_id, const DecisionKey *after, size_t limit,
+                                        GError **error);
+ScheduledPage *mongo_read_scheduled_flows(Store *store, const char *after, size_t limit, GError **error);
+bool mongo_list_changed_flows(Store *store, int64_t from, const FlowVersion *after, size_t limit,
+                              FlowVersion *ret_flows, size_t *ret_n, GError **error);
+bool mongo_list_open_system_runs(Store *store, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
+                                 GError **error);
+/* Once for a database: flows that had a cron before there were schedules get what a scheduler reads. */
+MUST_CHECK bool mongo_heal_schedules(MongoStore *store, GError **error);
+
+/* ---- store_mongo_backfill.c ---- */
+
+bool mongo_write_backfill(const ClientLease *lease, const BackfillEntry *entry, WriteOutcome *ret_outcome,
+                          GError **error);
+BackfillRecord *mongo_get_backfill(Store *store, const char *backfill_id, bool has_plan, GError **error);
+bool mongo_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                               GError **error);
+bool mongo_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error);
+
 /* ---- store_mongo_upkeep.c ---- */
 
 WriteOutcome mongo_delete_runs(const ClientLease *lease, const Id *run_ids, size_t n, GError **error);
@@ -288,6 +323,7 @@ bool mongo_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_
 
 ListPage *mongo_list_flows(Store *store, const ListQuery *query, GError **error);
 ListPage *mongo_list_runs(Store *store, const ListQuery *query, GError **error);
+ListPage *mongo_list_backfills(Store *store, const ListQuery *query, GError **error);
 /* Counts what a filter finds. */
 bool mongo_count(const ClientLease *lease, MongoCollection collection, const bson_t *filter, int64_t *ret_n,
                  GError **error);

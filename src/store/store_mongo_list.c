@@ -98,6 +98,16 @@ static void append_flow_filter(bson_t *filter, const ListQuery *query, bool is_c
     }
 }
 
+static void append_backfill_filter(bson_t *filter, const ListQuery *query, bool is_count)
+{
+    append_text(filter, "owner", query->owner);
+    append_text(filter, "flowId", query->flow_id);
+    append_created_at(filter, query, is_count);
+    if (query->after != NULL && !is_count) {
+        append_after(filter, query->after);
+    }
+}
+
 /* ---- the page ---- */
 
 static void append_page_opts(bson_t *opts, const ListQuery *query)
@@ -160,6 +170,8 @@ static bool read_page(const ClientLease *lease, MongoCollection collection, cons
         g_auto(bson_t) filter = BSON_INITIALIZER;
         if (collection == COLLECTION_RUNS) {
             append_run_filter(&filter, query, step_flow_ids, is_count);
+        } else if (collection == COLLECTION_BACKFILLS) {
+            append_backfill_filter(&filter, query, is_count);
         } else {
             append_flow_filter(&filter, query, is_count);
         }
@@ -180,6 +192,17 @@ ListPage *mongo_list_flows(Store *base, const ListQuery *query, GError **error)
     CLIENT_LEASE(lease, store);
     g_autoptr(ListPage) page = list_page_new(query->limit);
     return read_page(&lease, COLLECTION_FLOWS, query, NULL, page, error) ? g_steal_pointer(&page) : NULL;
+}
+
+ListPage *mongo_list_backfills(Store *base, const ListQuery *query, GError **error)
+{
+    MongoStore *store = (MongoStore *)base;
+    if (!mongo_admit(store, error)) {
+        return NULL;
+    }
+    CLIENT_LEASE(lease, store);
+    g_autoptr(ListPage) page = list_page_new(query->limit);
+    return read_page(&lease, COLLECTION_BACKFILLS, query, NULL, page, error) ? g_steal_pointer(&page) : NULL;
 }
 
 /* ---- runs by step ---- */

@@ -251,7 +251,12 @@ static const MongoIndex indexes[] = {
     {COLLECTION_RUNS, "step", {{"steps.stepId", 1}}, false},
     {COLLECTION_FLOWS, "owner", {{"owner", 1}, {"createdAt", -1}, {"_id", 1}}, false},
     {COLLECTION_FLOWS, "stopping", {{"stopsRuns", 1}}, true},
+    {COLLECTION_FLOWS, "schedule", {{"scheduleId", 1}}, true},
+    {COLLECTION_FLOWS, "updated", {{"updatedAt", 1}, {"_id", 1}}, false},
+    {COLLECTION_DECISIONS, "owed", {{"owedId", 1}}, true},
     {COLLECTION_FLOW_VERSIONS, "step", {{"owner", 1}, {"stepIds", 1}, {"flowId", 1}}, false},
+    {COLLECTION_BACKFILLS, "owner_flow", {{"owner", 1}, {"flowId", 1}, {"createdAt", -1}, {"_id", 1}}, false},
+    {COLLECTION_BACKFILLS, "open", {{"openId", 1}}, true},
 };
 
 struct Setup {
@@ -347,6 +352,7 @@ static void setup_run(void *arg)
     for (int64_t pause_ms = RETRY_MIN_MS;; pause_ms = MIN(2 * pause_ms, RETRY_MAX_MS)) {
         GError *error = NULL;
         bool is_made = make_indexes(setup->store, &error);
+        is_made = mongo_heal_schedules(setup->store, is_made ? &error : NULL) && is_made; /* needs no index */
         {
             MUTEX_SCOPE(&setup->mu);
             g_clear_error(&setup->error);

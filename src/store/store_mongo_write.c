@@ -153,6 +153,26 @@ static void delete_runs(WriteCall *call, const ClientLease *lease)
     }
 }
 
+static void write_decisions(WriteCall *call, const ClientLease *lease)
+{
+    GError *error = NULL;
+    if (!mongo_write_decisions(lease, call->writes, call->n_writes, &error)) {
+        keep_error(call, error);
+    }
+}
+
+static void write_backfills(WriteCall *call, const ClientLease *lease)
+{
+    for (size_t i = 0; i < call->n_writes; i++) {
+        StoreWrite *write = &call->writes[i];
+        GError *error = NULL;
+        if (write->kind == WRITE_BACKFILL &&
+            !mongo_write_backfill(lease, &write->backfill, &write->ret_outcome, &error)) {
+            keep_error(call, error);
+        }
+    }
+}
+
 /* What was written, or needs no journal, goes to the projector; the room of the rest is given back. */
 static void project(WriteCall *call)
 {
@@ -187,6 +207,8 @@ static void write_all(WriteCall *call)
         write_journal(call, &lease);
         write_flows(call, &lease);
         delete_runs(call, &lease);
+        write_decisions(call, &lease);
+        write_backfills(call, &lease);
     }
     project(call);
 }

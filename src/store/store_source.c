@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "store/store_internal.h"
+
 #define ID_PAGE 256
 #define OUTBOX_PAGE 32 /* of one run: as a rule there is none, or one */
 #define EVENT_PAGE_ENTRIES 1000
@@ -130,6 +132,22 @@ static bool source_find_flows(StoreSource *base, const Id *flow_ids, size_t n, b
     return true;
 }
 
+static DecisionPage *source_read_decisions(StoreSource *base, const char *flow_id, int64_t after, size_t limit,
+                                           GError **error)
+{
+    return store_read_decisions(((Source *)base)->store, flow_id, after, limit, error);
+}
+
+static ListPage *source_list_backfills(StoreSource *base, const ListQuery *query, GError **error)
+{
+    return store_list_backfills(((Source *)base)->store, query, error);
+}
+
+static BackfillRecord *source_get_backfill(StoreSource *base, const char *backfill_id, GError **error)
+{
+    return store_get_backfill(((Source *)base)->store, backfill_id, true, error);
+}
+
 static void source_close(StoreSource *base)
 {
     g_free(base);
@@ -140,6 +158,9 @@ static const StoreSourceOps source_ops = {
     .next_run = source_next_run,
     .read_events = source_read_events,
     .read_outbox = source_read_outbox,
+    .read_decisions = source_read_decisions,
+    .list_backfills = source_list_backfills,
+    .get_backfill = source_get_backfill,
     .find_runs = source_find_runs,
     .find_flows = source_find_flows,
     .close = source_close,
@@ -151,6 +172,19 @@ StoreSource *store_source_new(Store *store)
     source->base.ops = &source_ops;
     source->store = store;
     return &source->base;
+}
+
+DecisionPage *store_source_read_decisions(StoreSource *source, const char *flow_id, int64_t after, size_t limit,
+                                          GError **error)
+{
+    return source->ops->read_decisions == NULL ? decision_page_new(0)
+                                               : source->ops->read_decisions(source, flow_id, after, limit, error);
+}
+
+ListPage *store_source_list_backfills(StoreSource *source, const ListQuery *query, GError **error)
+{
+    return source->ops->list_backfills == NULL ? list_page_new(query->limit)
+                                               : source->ops->list_backfills(source, query, error);
 }
 
 void store_source_close(StoreSource *source)

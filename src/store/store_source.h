@@ -18,6 +18,11 @@ typedef struct {
     JournalPage *(*read_events)(StoreSource *, int64_t after, GError **);
     /* Seqs of its commands that are not published, appended to `seqs` (of int64_t), ascending. */
     bool (*read_outbox)(StoreSource *, GArray *seqs, GError **);
+    /* As store_read_decisions(), of a flow that it has; NULL: it has no schedules. */
+    DecisionPage *(*read_decisions)(StoreSource *, const char *flow_id, int64_t after, size_t limit, GError **);
+    /* As store_list_backfills(), of a flow that it has, and store_get_backfill() with the plan; NULL: it has none. */
+    ListPage *(*list_backfills)(StoreSource *, const ListQuery *, GError **);
+    BackfillRecord *(*get_backfill)(StoreSource *, const char *backfill_id, GError **);
     /* Which of these (at most 1000) it has, to find out that a target is somebody else's. */
     bool (*find_runs)(StoreSource *, const Id *run_ids, size_t n, bool *ret_is_there, GError **);
     bool (*find_flows)(StoreSource *, const Id *flow_ids, size_t n, bool *ret_is_there, GError **);
@@ -31,6 +36,13 @@ struct StoreSource {
 /* Borrows the store, which nobody may write to meanwhile. */
 StoreSource *store_source_new(Store *store);
 void store_source_close(StoreSource *source); /* NULL is fine */
+
+/* An empty page of a source without schedules. */
+MUST_CHECK DecisionPage *store_source_read_decisions(StoreSource *source, const char *flow_id, int64_t after,
+                                                     size_t limit, GError **error);
+
+/* The same of a source without backfills. */
+MUST_CHECK ListPage *store_source_list_backfills(StoreSource *source, const ListQuery *query, GError **error);
 
 /* All of one run's outbox, appended to `seqs` (of int64_t), ascending. */
 MUST_CHECK bool store_read_outbox_seqs(Store *store, const char *run_id, GArray *seqs, GError **error);

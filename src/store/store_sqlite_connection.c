@@ -57,10 +57,10 @@ static const char *const statement_texts[N_STATEMENTS] = {
     [STATEMENT_INSERT_FLOW_VERSION] = "INSERT INTO flow_versions(flow_id, version, definition) VALUES (?1, ?2, ?3)",
     [STATEMENT_INSERT_FLOW] =
         "INSERT INTO flows(id, owner, version, is_deleted, stops_runs, created_at, updated_at, created_by, updated_by,"
-        " summary) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        " summary, schedule) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     [STATEMENT_UPDATE_FLOW] =
         "UPDATE flows SET version = ?3, is_deleted = ?4, stops_runs = ?5, updated_at = ?7, updated_by = ?9,"
-        " summary = ?10 WHERE rowid = ?1",
+        " summary = ?10, schedule = ?11 WHERE rowid = ?1",
     [STATEMENT_INSERT_FLOW_STEP] =
         "INSERT INTO flow_steps(step_id, owner, flow_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
     [STATEMENT_GET_FLOW] = "SELECT definition FROM flow_versions WHERE flow_id = ?1 AND version = ?2",
@@ -104,6 +104,44 @@ static const char *const statement_texts[N_STATEMENTS] = {
     [STATEMENT_NEXT_RUN] = "SELECT min(id) FROM runs WHERE id > ?1",
     [STATEMENT_NEXT_VERSIONED_FLOW] = "SELECT min(flow_id) FROM flow_versions WHERE flow_id > ?1",
     [STATEMENT_NEXT_FLOW] = "SELECT min(id) FROM flows WHERE id > ?1",
+    [STATEMENT_LAST_DECISION_N] = "SELECT max(n) FROM decisions WHERE flow_id = ?1",
+    [STATEMENT_INSERT_DECISION] = "INSERT INTO decisions(flow_id, n, is_owed, decision) VALUES (?1, ?2, ?3, ?4)",
+    [STATEMENT_DECISION_MADE] =
+        "UPDATE decisions INDEXED BY decisions_flow SET is_owed = 0 WHERE flow_id = ?1 AND n = ?2 AND is_owed = 1",
+    [STATEMENT_READ_DECISIONS] =
+        "SELECT decision, is_owed FROM decisions WHERE flow_id = ?1 AND n > ?2 ORDER BY n LIMIT ?3",
+    [STATEMENT_READ_NEWEST_DECISIONS] =
+        "SELECT decision, is_owed FROM decisions WHERE flow_id = ?1 AND n < ?2 ORDER BY n DESC LIMIT ?3",
+    [STATEMENT_READ_OWED] = "SELECT decision, is_owed FROM decisions INDEXED BY decisions_owed WHERE is_owed = 1"
+                            " AND (flow_id, n) > (?1, ?2) ORDER BY flow_id, n LIMIT ?3",
+    [STATEMENT_READ_OWED_OF_FLOW] = "SELECT decision, is_owed FROM decisions INDEXED BY decisions_owed"
+                                    " WHERE is_owed = 1 AND flow_id = ?1 AND n > ?2 ORDER BY n LIMIT ?3",
+    [STATEMENT_READ_SCHEDULED] =
+        "SELECT f.id, f.schedule, (SELECT d.decision FROM decisions d WHERE d.flow_id = f.id ORDER BY d.n DESC LIMIT 1)"
+        " FROM flows f INDEXED BY flows_scheduled WHERE f.schedule IS NOT NULL AND f.id > ?1 ORDER BY f.id LIMIT ?2",
+    [STATEMENT_OPEN_SYSTEM_RUNS] = "SELECT id FROM runs INDEXED BY runs_scheduled WHERE phase = 0"
+                                   " AND triggered_by = 'system' AND flow_id = ?1 ORDER BY id LIMIT ?2",
+    [STATEMENT_FIND_BACKFILL_N] = "SELECT n FROM backfills WHERE id = ?1",
+    [STATEMENT_INSERT_BACKFILL] =
+        "INSERT INTO backfills(id, owner, flow_id, created_at, is_open, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    [STATEMENT_UPDATE_BACKFILL] = "UPDATE backfills SET is_open = ?2, n = ?3 WHERE id = ?1",
+    [STATEMENT_INSERT_BACKFILL_ENTRY] =
+        "INSERT INTO backfill_entries(backfill_id, n, state, plan) VALUES (?1, ?2, ?3, ?4)",
+    [STATEMENT_GET_BACKFILL] =
+        "SELECT e.state, p.plan FROM backfills b JOIN backfill_entries e ON e.backfill_id = b.id AND e.n = b.n"
+        " LEFT JOIN backfill_entries p ON p.backfill_id = b.id AND p.n = 1 AND ?2 WHERE b.id = ?1",
+    [STATEMENT_LIST_BACKFILLS] =
+        "SELECT b.created_at, b.id, e.state FROM backfills b INDEXED BY backfills_flow"
+        " CROSS JOIN backfill_entries e ON e.backfill_id = b.id AND e.n = b.n WHERE b.owner = ?1 AND b.flow_id = ?2"
+        " AND b.created_at <= ?3 AND (b.created_at < ?3 OR b.id > ?4) ORDER BY b.created_at DESC, b.id LIMIT ?5"
+        " OFFSET ?6",
+    [STATEMENT_COUNT_BACKFILLS] =
+        "SELECT count(*) FROM backfills INDEXED BY backfills_flow WHERE owner = ?1 AND flow_id = ?2",
+    [STATEMENT_OPEN_BACKFILLS] = "SELECT id FROM backfills INDEXED BY backfills_open WHERE is_open = 1 AND id > ?1"
+                                 " ORDER BY id LIMIT ?2",
+    [STATEMENT_COUNT_OPEN_BACKFILLS] = "SELECT count(*) FROM backfills INDEXED BY backfills_open WHERE is_open = 1",
+    [STATEMENT_COUNT_OPEN_BACKFILLS_OF] =
+        "SELECT count(*) FROM backfills INDEXED BY backfills_open WHERE is_open = 1 AND owner = ?1",
     [STATEMENT_CHECK] = "INSERT INTO meta(name, value) VALUES ('check', randomblob(8))"
                         " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
 };

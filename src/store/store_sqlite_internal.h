@@ -34,6 +34,13 @@ typedef enum {
     STATEMENT_DELETE_JOURNAL,
     STATEMENT_DELETE_RUN,
     STATEMENT_DELETE_LABELS,
+    STATEMENT_LAST_DECISION_N,
+    STATEMENT_INSERT_DECISION,
+    STATEMENT_DECISION_MADE,
+    STATEMENT_FIND_BACKFILL_N,
+    STATEMENT_INSERT_BACKFILL,
+    STATEMENT_UPDATE_BACKFILL,
+    STATEMENT_INSERT_BACKFILL_ENTRY,
     STATEMENT_CHECK,
     STATEMENT_GET_FLOW,
     STATEMENT_GET_NEWEST_FLOW,
@@ -54,6 +61,18 @@ typedef enum {
     STATEMENT_NEXT_RUN,
     STATEMENT_NEXT_VERSIONED_FLOW,
     STATEMENT_NEXT_FLOW,
+    STATEMENT_READ_DECISIONS,
+    STATEMENT_READ_NEWEST_DECISIONS,
+    STATEMENT_READ_OWED,
+    STATEMENT_READ_OWED_OF_FLOW,
+    STATEMENT_READ_SCHEDULED,
+    STATEMENT_OPEN_SYSTEM_RUNS,
+    STATEMENT_GET_BACKFILL,
+    STATEMENT_LIST_BACKFILLS,
+    STATEMENT_COUNT_BACKFILLS,
+    STATEMENT_OPEN_BACKFILLS,
+    STATEMENT_COUNT_OPEN_BACKFILLS,
+    STATEMENT_COUNT_OPEN_BACKFILLS_OF,
     N_STATEMENTS,
 } StatementId;
 
@@ -196,6 +215,33 @@ bool sqlite_list_runs_behind(Store *store, const char *after, size_t limit, Id *
 bool sqlite_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error);
 bool sqlite_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions, GError **error);
 bool sqlite_check(Store *store, GError **error);
+
+/* ---- store_sqlite_schedule.c ---- */
+
+/* Within the writer's transaction; an SQLite result code. */
+int sqlite_write_decision(const SqliteStore *store, const DecisionRow *decision, WriteOutcome *ret_outcome);
+int sqlite_write_made(const SqliteStore *store, const DecisionKey *key);
+DecisionPage *sqlite_read_decisions(Store *store, const char *flow_id, int64_t after, size_t limit, GError **error);
+DecisionPage *sqlite_read_newest_decisions(Store *store, const char *flow_id, int64_t before, size_t limit,
+                                           GError **error);
+DecisionPage *sqlite_read_owed_decisions(Store *store, const char *flow_id, const DecisionKey *after, size_t limit,
+                                         GError **error);
+ScheduledPage *sqlite_read_scheduled_flows(Store *store, const char *after, size_t limit, GError **error);
+bool sqlite_list_changed_flows(Store *store, int64_t from, const FlowVersion *after, size_t limit,
+                               FlowVersion *ret_flows, size_t *ret_n, GError **error);
+bool sqlite_list_open_system_runs(Store *store, const char *flow_id, size_t limit, Id *ret_ids, size_t *ret_n,
+                                  GError **error);
+
+/* ---- store_sqlite_backfill.c ---- */
+
+/* Within the writer's transaction; an SQLite result code. */
+int sqlite_write_backfill(const SqliteStore *store, const BackfillEntry *entry, WriteOutcome *ret_outcome);
+BackfillRecord *sqlite_get_backfill(Store *store, const char *backfill_id, bool has_plan, GError **error);
+ListPage *sqlite_list_backfills(Store *store, const ListQuery *query, GError **error);
+bool sqlite_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
+                                GError **error);
+bool sqlite_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error);
+
 ListPage *sqlite_list_flows(Store *store, const ListQuery *query, GError **error);
 ListPage *sqlite_list_runs(Store *store, const ListQuery *query, GError **error);
 
@@ -214,6 +260,11 @@ char *list_flows_sql(const ListQuery *query, bool is_count);
     .list_runs_ended_before = sqlite_list_runs_ended_before, .list_run_ids = sqlite_list_run_ids, \
     .list_flow_ids = sqlite_list_flow_ids, .read_outbox = sqlite_read_outbox, .read_outbox_of = sqlite_read_outbox_of, \
     .settle = sqlite_settle, .list_runs_behind = sqlite_list_runs_behind, .find_newer = sqlite_find_newer, \
-    .get_flow_versions = sqlite_get_flow_versions
+    .get_flow_versions = sqlite_get_flow_versions, .read_decisions = sqlite_read_decisions, \
+    .read_newest_decisions = sqlite_read_newest_decisions, .read_owed_decisions = sqlite_read_owed_decisions, \
+    .read_scheduled_flows = sqlite_read_scheduled_flows, .list_changed_flows = sqlite_list_changed_flows, \
+    .list_open_system_runs = sqlite_list_open_system_runs, .get_backfill = sqlite_get_backfill, \
+    .list_backfills = sqlite_list_backfills, .list_open_backfills = sqlite_list_open_backfills, \
+    .count_open_backfills = sqlite_count_open_backfills
 
 #endif

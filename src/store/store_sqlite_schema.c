@@ -100,7 +100,43 @@ static const char schema_v1[] =
 static const char schema_v2[] = "CREATE INDEX runs_settled ON runs(phase, updated_at, id) WHERE phase = 2;"
                                 "CREATE INDEX run_labels_run ON run_labels(run_id);";
 
-const SchemaStep schema_steps[] = {{1, schema_v1}, {2, schema_v2}};
+/* Schedules. A flow that has a cron already is told as flow_encode_schedule() tells it, with inputs to spare. */
+static const char schema_v3[] =
+    "CREATE TABLE decisions ("
+    "  flow_id TEXT NOT NULL,"
+    "  n INTEGER NOT NULL,"
+    "  is_owed INTEGER NOT NULL," /* its run is not there yet */
+    "  decision TEXT NOT NULL"
+    ") STRICT;"
+    "CREATE UNIQUE INDEX decisions_flow ON decisions(flow_id, n);"
+    "CREATE INDEX decisions_owed ON decisions(flow_id, n) WHERE is_owed = 1;"
+    "CREATE INDEX runs_scheduled ON runs(flow_id, id) WHERE phase = 0 AND triggered_by = 'system';"
+    "ALTER TABLE flows ADD COLUMN schedule TEXT;"
+    "UPDATE flows SET schedule = (SELECT json_remove(v.definition, '$.steps', '$.labels', '$.description')"
+    "  FROM flow_versions v WHERE v.flow_id = flows.id AND v.version = flows.version"
+    "  AND json_extract(v.definition, '$.cron') IS NOT NULL) WHERE is_deleted = 0;"
+    "CREATE INDEX flows_scheduled ON flows(id) WHERE schedule IS NOT NULL;"
+
+    "CREATE TABLE backfills ("
+    "  id TEXT NOT NULL,"
+    "  owner TEXT NOT NULL,"
+    "  flow_id TEXT NOT NULL,"
+    "  created_at INTEGER NOT NULL,"
+    "  is_open INTEGER NOT NULL,"
+    "  n INTEGER NOT NULL" /* of the newest entry */
+    ") STRICT;"
+    "CREATE UNIQUE INDEX backfills_id ON backfills(id);"
+    "CREATE INDEX backfills_flow ON backfills(owner, flow_id, created_at DESC, id);"
+    "CREATE INDEX backfills_open ON backfills(is_open, id, owner) WHERE is_open = 1;"
+    "CREATE TABLE backfill_entries ("
+    "  backfill_id TEXT NOT NULL,"
+    "  n INTEGER NOT NULL,"
+    "  state TEXT NOT NULL,"
+    "  plan TEXT" /* with the first */
+    ") STRICT;"
+    "CREATE UNIQUE INDEX backfill_entries_n ON backfill_entries(backfill_id, n);";
+
+const SchemaStep schema_steps[] = {{1, schema_v1}, {2, schema_v2}, {3, schema_v3}};
 const size_t n_schema_steps = G_N_ELEMENTS(schema_steps);
 
 static bool run_sql(sqlite3 *db, const char *sql, const char *doing, GError **error)

@@ -234,6 +234,11 @@ static int write_flow_row(const SqliteStore *store, const Flow *flow, int64_t ro
 {
     g_string_truncate(scratch, 0);
     flow_encode_summary(flow, scratch);
+    size_t summary_size = scratch->len;
+    bool has_schedule = flow->cron != NULL && !flow->is_deleted;
+    if (has_schedule) {
+        flow_encode_schedule(flow, scratch);
+    }
     bool is_new = rowid < 0;
     sqlite3_stmt *statement = prepared(store, is_new ? STATEMENT_INSERT_FLOW : STATEMENT_UPDATE_FLOW);
     if (is_new) {
@@ -249,7 +254,12 @@ static int write_flow_row(const SqliteStore *store, const Flow *flow, int64_t ro
     sqlite3_bind_int(statement, 5, flow->stops_runs);
     sqlite3_bind_int64(statement, 7, flow->updated_at);
     bind_id(statement, 9, &flow->updated_by);
-    bind_text_n(statement, 10, scratch->str, scratch->len);
+    bind_text_n(statement, 10, scratch->str, summary_size);
+    if (has_schedule) {
+        bind_text_n(statement, 11, scratch->str + summary_size, scratch->len - summary_size);
+    } else {
+        bind_text(statement, 11, NULL);
+    }
     return statement_run(statement);
 }
 
@@ -292,6 +302,18 @@ static int write_flow(const SqliteStore *store, const Flow *flow, WriteOutcome *
     return rc;
 }
 
+/* A decision behind one of its flow that lost: it rests on what is not there. */
+static bool follows_a_loser(const StoreWrite *writes, size_t i)
+{
+    for (size_t k = 0; k < i && writes[i].kind == WRITE_DECISION; k++) {
+        if (writes[k].kind == WRITE_DECISION && writes[k].ret_outcome == WRITE_CONFLICT &&
+            strcmp(writes[k].decision.key.flow_id.text, writes[i].decision.key.flow_id.text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int write_one(SqliteStore *store, StoreWrite *write)
 {
     switch (write->kind) {
@@ -309,6 +331,13 @@ static int write_one(SqliteStore *store, StoreWrite *write)
     case WRITE_DELETE_RUN:
         write->ret_outcome = WRITTEN;
         return delete_run(store, &write->deleted);
+    case WRITE_DECISION:
+        return sqlite_write_decision(store, &write->decision, &write->ret_outcome);
+    case WRITE_MADE:
+        write->ret_outcome = WRITTEN;
+        return sqlite_write_made(store, &write->made);
+    case WRITE_BACKFILL:
+        return sqlite_write_backfill(store, &write->backfill, &write->ret_outcome);
     }
     g_assert_not_reached();
 }
@@ -341,8 +370,14 @@ bool sqlite_write(Store *base, StoreWrite *writes, size_t n_writes, GError **err
     }
     sqlite3 *db = store->writer->db;
     int rc = run_statement(store, STATEMENT_BEGIN_WRITE);
+    bool has_losers = false;
     for (size_t i = 0; i < n_writes && rc == SQLITE_OK; i++) {
+        if (has_losers && follows_a_loser(writes, i)) {
+            writes[i].ret_outcome = WRITE_CONFLICT;
+            continue;
+        }
         rc = write_one(store, &writes[i]);
+        has_losers = has_losers || (writes[i].kind == WRITE_DECISION && writes[i].ret_outcome == WRITE_CONFLICT);
     }
     if (rc != SQLITE_OK) {
         set_write_error(error, db, rc, false);

@@ -19,8 +19,8 @@ static int teardown(void **state)
 
 int store_contract_run(const char *name, StoreOpen open)
 {
-    StoreTests groups[] = {store_write_tests(), store_flow_tests(),  store_read_tests(),
-                           store_list_tests(),  store_crash_tests(), store_upkeep_tests()};
+    StoreTests groups[] = {store_write_tests(), store_flow_tests(),   store_read_tests(),     store_list_tests(),
+                           store_crash_tests(), store_upkeep_tests(), store_schedule_tests(), store_backfill_tests()};
     open_under_test = open;
     g_autoptr(GArray) all = g_array_new(FALSE, FALSE, sizeof(struct CMUnitTest));
     for (size_t i = 0; i < G_N_ELEMENTS(groups); i++)

@@ -18,6 +18,8 @@ StoreTests store_read_tests(void);
 StoreTests store_list_tests(void);
 StoreTests store_crash_tests(void);
 StoreTests store_upkeep_tests(void);
+StoreTests store_backfill_tests(void);
+StoreTests store_schedule_tests(void);
 
 static inline StoreFixture *fixture_of(void **state)
 {

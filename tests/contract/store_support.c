@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "domain/schedule.h"
+
 static int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *place)
 {
     (void)info;
@@ -205,6 +207,34 @@ Flow *sample_flow_deletion(const Flow *flow, bool stops_runs)
     return deletion;
 }
 
+SampleDecision *sample_decision_new(const Id *flow_id, int64_t n, bool is_owed)
+{
+    SampleDecision *sample = g_new0(SampleDecision, 1);
+    ScheduleDecision decision = {.n = n,
+                                 .verdict = is_owed ? SLOT_STARTED : SLOT_SKIPPED,
+                                 .reason = is_owed ? SLOT_NO_REASON : SLOT_MISFIRE,
+                                 .slot = START_MS + n * 1000,
+                                 .last_slot = START_MS + n * 1000,
+                                 .n_slots = 1,
+                                 .decided_at = START_MS + n * 1000 + 5,
+                                 .flow_version = 1,
+                                 .watermark = START_MS + n * 1000,
+                                 .since = START_MS};
+    sample->text = g_string_new(NULL);
+    schedule_decision_encode(&decision, flow_id, sample->text);
+    sample->row = (DecisionRow){.key = {*flow_id, n},
+                                .text = sample->text->str,
+                                .size = sample->text->len,
+                                .decided_at = decision.decided_at,
+                                .is_owed = is_owed};
+    return sample;
+}
+
+void sample_decision_free(SampleDecision *sample)
+{
+    g_string_free(sample->text, TRUE);
+    g_free(sample);
+}
 /* ---- writing ---- */
 
 /* True when what follows a write later has come: the run's document, the outbox without what was published or superseded. */
@@ -213,7 +243,8 @@ static bool has_followed(Store *store, const StoreWrite *write)
     g_autoptr(GError) error = NULL;
     RunSeq entries[64];
     size_t n = 0;
-    if (write->kind == WRITE_FLOW || write->kind == WRITE_DELETE_RUN)
+    if (write->kind == WRITE_FLOW || write->kind == WRITE_DELETE_RUN || write->kind == WRITE_DECISION ||
+        write->kind == WRITE_MADE || write->kind == WRITE_BACKFILL)
         return true;
     if (write->kind == WRITE_PUBLISHED) {
         const RunSeq *published = &write->published;

@@ -68,6 +68,14 @@ char *sample_detail(const SampleRun *run, size_t *ret_summary_size);
 Flow *sample_flow(unsigned n, const Id *owner, int64_t version, unsigned n_steps);
 Flow *sample_flow_deletion(const Flow *flow, bool stops_runs);
 
+/* A decision of a flow: STARTED when a run is owed, else SKIPPED. */
+typedef struct {
+    DecisionRow row;
+    GString *text;
+} SampleDecision;
+SampleDecision *sample_decision_new(const Id *flow_id, int64_t n, bool is_owed);
+void sample_decision_free(SampleDecision *sample);
+
 /* The next two also wait for what may follow a write later in a shared store: documents, the outbox. */
 WriteOutcome write_one(Store *store, StoreWrite write);
 void write_all(Store *store, StoreWrite *writes, size_t n_writes);
@@ -85,6 +93,7 @@ ListPage *list_flows(Store *store, const ListQuery *query);
 ListQuery query_of(const Id *owner);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(SampleRun, sample_run_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(SampleDecision, sample_decision_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(StoreFixture, store_fixture_free)
 
 #endif

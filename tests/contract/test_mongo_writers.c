@@ -16,6 +16,50 @@ static Id owner, flow_id;
 
 /* ---- flows ---- */
 
+static StoreWrite backfill_entry(int64_t n, bool is_open, const char *state)
+{
+    return (StoreWrite){.kind = WRITE_BACKFILL,
+                        .backfill = {.backfill_id = test_id('b', 1),
+                                     .flow_id = test_id('f', 1),
+                                     .owner = test_id('o', 1),
+                                     .created_at = START_MS,
+                                     .n = n,
+                                     .is_open = is_open,
+                                     .state = state,
+                                     .state_size = strlen(state),
+                                     .plan = n == 1 ? "{}" : NULL,
+                                     .plan_size = n == 1 ? 2 : 0}};
+}
+
+static size_t n_open_backfills(Store *store)
+{
+    Id ids[4];
+    size_t n;
+    g_autoptr(GError) error = NULL;
+    assert_true(store_list_open_backfills(store, "", 4, ids, &n, &error));
+    return n;
+}
+
+/* A writer died with its entry in and the head as it was, or with none: the next one to come second mends it. */
+static void test_head_of_a_backfill_is_brought_forward(void **state)
+{
+    StoreFixture *fixture = fixture_of(state);
+    Id id = test_id('b', 1);
+    assert_int_equal(write_one(fixture->store, backfill_entry(1, true, "{\"n\":1}")), WRITTEN);
+    assert_int_equal(write_one(fixture->store, backfill_entry(2, true, "{\"n\":2}")), WRITTEN);
+    change_document(fixture->data_dir, "backfills", id.text, NULL);
+    assert_int_equal(n_open_backfills(fixture->store), 0);
+    assert_int_equal(write_one(fixture->store, backfill_entry(2, true, "{\"rival\":2}")), WRITE_CONFLICT);
+    assert_int_equal(n_open_backfills(fixture->store), 1);
+    assert_int_equal(write_one(fixture->store, backfill_entry(3, false, "{\"n\":3}")), WRITTEN);
+    assert_int_equal(n_open_backfills(fixture->store), 0);
+    g_auto(Look) head = look_at(fixture->data_dir, "backfills", id.text);
+    bson_iter_t iter;
+    assert_true(bson_iter_init_find(&iter, head.document, "summary"));
+    assert_string_equal(bson_iter_utf8(&iter, NULL), "{\"n\":3}");
+    assert_false(bson_has_field(head.document, "openId"));
+}
+
 /* A writer that died between a version and its head. */
 static void test_head_that_lags_is_brought_forward(void **state)
 {
@@ -184,8 +228,9 @@ static size_t count_indexes(const StoreFixture *fixture, const char *collection)
 static void test_indexes_are_made_once(void **state)
 {
     StoreFixture *fixture = fixture_of(state);
-    static const char *const collections[] = {"run_events", "runs", "flow_versions", "flows"};
-    static const size_t expected[] = {2, 10, 2, 3};
+    static const char *const collections[] = {"run_events",         "runs",     "flow_versions", "flows",
+                                              "schedule_decisions", "backfills"};
+    static const size_t expected[] = {2, 10, 2, 5, 2, 3};
     g_autoptr(Clock) clock = clock_new_system();
     int64_t deadline_ms = clock_monotonic_ms(clock) + DEADLINE_MS;
     for (unsigned round = 0; round < 2; round++) {
@@ -196,6 +241,53 @@ static void test_indexes_are_made_once(void **state)
             }
         }
         store_fixture_reopen(fixture);
+    }
+}
+
+/* Whether there is such a document in `meta`; removes it when it is to go. */
+static bool find_meta(const StoreFixture *fixture, const char *id, bool is_to_go)
+{
+    g_autofree char *database = mongo_database_of(fixture->data_dir);
+    mongoc_client_t *client = mongo_test_client();
+    mongoc_collection_t *handle = mongoc_client_get_collection(client, database, "meta");
+    bson_t *selector = BCON_NEW("_id", BCON_UTF8(id));
+    bson_error_t failure;
+    bool is_there = mongoc_collection_count_documents(handle, selector, NULL, NULL, NULL, &failure) == 1;
+    if (is_to_go)
+        assert_true(mongoc_collection_delete_one(handle, selector, NULL, NULL, &failure));
+    bson_destroy(selector);
+    mongoc_collection_destroy(handle);
+    mongoc_client_destroy(client);
+    return is_there;
+}
+
+/* A flow that had a cron before there were schedules is found once a process has been over it. */
+static void test_old_flows_get_their_schedule(void **state)
+{
+    StoreFixture *fixture = fixture_of(state);
+    g_autoptr(Clock) clock = clock_new_system();
+    g_autoptr(Flow) flow = sample_flow(1, &owner, 1, 1);
+    flow->cron = g_strdup("@daily");
+    flow->scheduled_since = flow->created_at;
+    write_flow_version(fixture->store, flow);
+    int64_t deadline_ms = clock_monotonic_ms(clock) + DEADLINE_MS;
+    while (!find_meta(fixture, "schedules", false)) {
+        assert_true(clock_monotonic_ms(clock) < deadline_ms);
+        poll(NULL, 0, 5);
+    }
+    store_close(g_steal_pointer(&fixture->store));
+    bson_t *older = BCON_NEW("$unset", "{", "schedule", BCON_UTF8(""), "scheduleId", BCON_UTF8(""), "}");
+    change_document(fixture->data_dir, "flows", flow->id.text, older);
+    bson_destroy(older);
+    assert_true(find_meta(fixture, "schedules", true));
+    store_fixture_reopen(fixture);
+    for (bool is_found = false; !is_found;) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(ScheduledPage) page = store_read_scheduled_flows(fixture->store, "", 10, &error);
+        assert_no_error(error);
+        is_found = page->n_items == 1;
+        assert_true(clock_monotonic_ms(clock) < deadline_ms);
+        poll(NULL, 0, 5);
     }
 }
 
@@ -267,9 +359,11 @@ int main(void)
     flow_id = test_id('f', 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_head_that_lags_is_brought_forward, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_head_of_a_backfill_is_brought_forward, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_one_of_many_writers_of_a_version_wins, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_processes_race_on_one_run, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_indexes_are_made_once, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_old_flows_get_their_schedule, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_index_that_is_refused, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_newer_database_is_refused, mongo_setup, mongo_teardown),
     };

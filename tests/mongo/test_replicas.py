@@ -176,3 +176,25 @@ def test_what_a_killed_replica_did_not_publish_is_published(broker, replicas, ap
         thread.join()
     wait_until(lambda: {c["runId"] for c in broker.commands()} >= set(runs), 60, "every START")
     wait_until(lambda: {r for r in runs if apis[1].get(f"/runs/{r}/status").status_code == 200} == set(runs), 30, "every document")
+
+
+def test_a_backfill_outlives_the_replica_that_took_it_in(apis, make_engine):
+    engine = make_engine().start()
+    flow_id = apis[0].create_flow([delay(50)], cron="0 * * * *", schedule={"paused": True})
+    body = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-03T00:00:00Z", "maxParallel": 3}
+    response = apis[0].post(f"/flows/{flow_id}/backfill", json=body)
+    assert response.status_code == 202, response.text
+    path = f"/flows/{flow_id}/backfills/{response.json()['data']['id']}"
+    wait_until(lambda: apis[1].data(path)["started"] >= 5, 30, "starts")
+    assert apis[1].post(f"{path}/pause").status_code == 202
+    paused = wait_until(lambda: not apis[0].data(path)["open"] and apis[0].data(path), 30, "the end of what is open")
+    assert paused["status"] == "PAUSED" and paused["started"] < 48
+    assert apis[1].post(f"{path}/resume").status_code == 202
+    wait_until(lambda: apis[1].data(path)["started"] >= paused["started"] + 3, 30, "more starts")
+    apis[0].server.kill()
+    end = wait_until(lambda: apis[1].data(path)["status"] == "COMPLETED" and apis[1].data(path), 90, "the backfill's end")
+    assert end["completed"] == end["started"] == end["slots"] == 48
+    wait_until(lambda: len(apis[1].data(f"/flows/{flow_id}/runs?pageSize=200")) == 48, 5, "the list")
+    runs = apis[1].data(f"/flows/{flow_id}/runs?pageSize=200")
+    assert len({run["labels"]["flowops.slot"] for run in runs}) == 48
+    engine.stop()

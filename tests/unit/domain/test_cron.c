@@ -445,6 +445,30 @@ static void descriptions(void **state)
     }
 }
 
+static void a_walk_gives_what_next_gives(void **state)
+{
+    (void)state;
+    static const char *const CASES[] = {"*/7 * * * *", "30 2 * * *|@every 90m|0 0 29 2 *",
+                                        "@daily|0 0 * * *|0 0 * * mon", "0 0 1 1 *", "*/15 1-3 * mar,oct *|0 3 * * *"};
+    g_autoptr(CronZone) zone = cron_zone_new("Europe/Berlin", NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(CASES); i++) {
+        g_autoptr(Cron) cron = cron_parse(CASES[i], NULL);
+        static const int64_t BEGINS[] = {-5, INT64_C(1774700000000), INT64_C(4102300000000), INT64_C(4102444800000)};
+        for (size_t k = 0; k < G_N_ELEMENTS(BEGINS); k++) {
+            g_auto(CronWalk) walk;
+            cron_walk_init(&walk, cron, zone, BEGINS[k]);
+            int64_t slot = BEGINS[k], walked;
+            bool has_next = true;
+            for (int n = 0; n < 5000 && has_next; n++) {
+                has_next = cron_next(cron, zone, slot, &slot);
+                assert_int_equal(cron_walk_next(&walk, &walked), has_next);
+                if (has_next && walked != slot)
+                    fail_msg("%s: %" G_GINT64_FORMAT " instead of %" G_GINT64_FORMAT, CASES[i], walked, slot);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -457,6 +481,7 @@ int main(void)
         cmocka_unit_test(slots_of_plain_expressions),
         cmocka_unit_test(slots_around_changed_clocks),
         cmocka_unit_test(slots_end_with_2099),
+        cmocka_unit_test(a_walk_gives_what_next_gives),
         cmocka_unit_test(descriptions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -135,7 +135,7 @@ static void payloads_have_every_member_in_order(void **state)
     g_autoptr(GString) summary = g_string_new(NULL);
     g_autoptr(GString) detail = g_string_new(NULL);
     flow_encode_summary(flow, summary);
-    flow_encode_detail(flow, detail);
+    flow_encode_detail(flow, INSTANT_NONE, detail);
 #define SUMMARY \
     "{\"id\":\"" ID("f0") "\",\"name\":\"n\",\"description\":null,\"createdAt\":\"1970-01-01T00:00:00.000Z\"," \
                           "\"updatedAt\":\"1970-01-01T00:00:00.001Z\""
@@ -222,11 +222,24 @@ static void a_schedule_is_stored_and_shown_with_all_its_members(void **state)
     flow->schedule->is_paused = true;
     text_map_add(&flow->schedule->inputs, "day", "${slot.date}");
     flow->scheduled_since = 3;
-    flow_encode_detail(flow, detail);
+    flow_encode_detail(flow, INSTANT_NONE, detail);
     flow_encode(flow, stored);
     assert_non_null(strstr(detail->str, "\"timezone\":null," SCHEDULE ",\"nextRunAt\":null,"));
     assert_non_null(strstr(stored->str, SCHEDULE ",\"scheduledSince\":\"1970-01-01T00:00:00.003Z\","));
     assert_round_trip(flow);
+
+    g_autoptr(GString) alone = g_string_new(NULL); /* what a scheduler reads */
+    g_autoptr(GError) error = NULL;
+    flow_encode_schedule(flow, alone);
+    g_autoptr(Flow) read = flow_decode(alone->str, alone->len, &error);
+    assert_non_null(read);
+    assert_string_equal(read->id.text, flow->id.text);
+    assert_string_equal(read->cron, "@daily");
+    assert_true(read->version == flow->version && read->scheduled_since == 3 && read->created_at == flow->created_at &&
+                read->updated_at == flow->updated_at);
+    assert_true(read->schedule->is_paused && read->schedule->end_at == 9000 && read->schedule->jitter_s == 7 &&
+                read->schedule->misfire == MISFIRE_ALL && read->schedule->overlap == OVERLAP_CANCEL_RUNNING);
+    assert_int_equal(read->n_flat + read->labels.n_pairs + read->schedule->inputs.n_pairs, 0);
 }
 
 static void a_flow_stored_before_schedules_has_had_its_cron_since_its_last_version(void **state)

@@ -165,6 +165,28 @@ static void crash(History *history)
     history->n_crashes++;
 }
 
+/* The last decision and the last slots that were queued give what the whole journal gives. */
+static void check_tail(const History *history)
+{
+    if (history->journal->len == 0)
+        return;
+    const ScheduleDecision *last = &g_array_index(history->journal, ScheduleDecision, history->journal->len - 1);
+    int64_t *queue = g_new(int64_t, MAX(last->n_queued, 1)), left = last->n_queued;
+    for (guint i = history->journal->len; i-- > 0 && left > 0;) {
+        const ScheduleDecision *decision = &g_array_index(history->journal, ScheduleDecision, i);
+        if (decision->verdict == SLOT_QUEUED)
+            queue[--left] = decision->slot;
+    }
+    assert_int_equal(left, 0);
+    g_auto(ScheduleState) loaded = {0};
+    schedule_state_from_tail(&loaded, last, queue);
+    const ScheduleState *state = &history->state;
+    assert_true(loaded.n == state->n && loaded.watermark == state->watermark && loaded.since == state->since &&
+                loaded.flow_version == state->flow_version && loaded.n_queued == state->n_queued);
+    if (state->n_queued > 0)
+        assert_memory_equal(loaded.queue, state->queue, state->n_queued * sizeof *queue);
+}
+
 static void restart(History *history)
 {
     schedule_state_init(&history->state, history->flow);
@@ -173,6 +195,7 @@ static void restart(History *history)
         assert_true(schedule_state_fold(&history->state, decision, NULL));
         carry_out(history, decision);
     }
+    check_tail(history);
     hold_schedule(history);
 }
 

@@ -430,7 +430,7 @@ static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
 
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(http_server_port(fixture_server()))};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_addr.s_addr = htonl(FIXTURE_ADDRESS_NUMBER);
     assert_int_not_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     close(fd);
     reply_done(&before);
@@ -484,7 +484,7 @@ static void a_taken_port_is_told(void **state)
 {
     (void)state;
     /* By another of us, which shares its port among its own loops. */
-    assert_does_not_start("127.0.0.1", http_server_port(fixture_server()), FLOWOPS_CONFLICT);
+    assert_does_not_start(FIXTURE_ADDRESS, http_server_port(fixture_server()), FLOWOPS_CONFLICT);
     assert_does_not_start("0.0.0.0", http_server_port(fixture_server()), FLOWOPS_CONFLICT);
     assert_does_not_start("localhost", 0, FLOWOPS_UNAVAILABLE);
     assert_does_not_start("203.0.113.1", 0, FLOWOPS_UNAVAILABLE); /* not ours */

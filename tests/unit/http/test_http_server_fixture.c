@@ -181,7 +181,7 @@ void fixture_start(FixtureOptions options)
     fixture.parked = g_ptr_array_new();
     fixture.streams = g_new0(OpenStream, MAX_STREAMS);
     HttpOptions http = {
-        .address = "127.0.0.1",
+        .address = FIXTURE_ADDRESS,
         .n_loops = options.n_loops ? options.n_loops : 1,
         .max_connections = options.max_connections,
         .receive_deadline_ms = options.receive_deadline_ms,
@@ -407,7 +407,7 @@ static Client client_connect(int receive_bytes)
     setsockopt(client.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     setsockopt(client.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(http_server_port(fixture.server))};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_addr.s_addr = htonl(FIXTURE_ADDRESS_NUMBER);
     if (connect(client.fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail_msg("connect: %s", strerror(errno));
     return client;

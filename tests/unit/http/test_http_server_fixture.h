@@ -28,6 +28,10 @@ typedef struct {
     int64_t receive_deadline_ms, idle_timeout_ms;
 } FixtureOptions;
 
+/* Of loopback, but nobody else's: where the server has closed a port, no other program of this machine opens it. */
+#define FIXTURE_ADDRESS "127.0.7.1"
+#define FIXTURE_ADDRESS_NUMBER 0x7f000701
+
 void fixture_start(FixtureOptions options);
 void fixture_stop(void); /* also frees what the tests left */
 HttpServer *fixture_server(void);

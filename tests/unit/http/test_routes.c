@@ -11,10 +11,15 @@
 #include "http/routes.h"
 
 static const Route TABLE[] = {
-    {HTTP_POST, "/a", NULL, false},          {HTTP_GET, "/a", NULL, false},
-    {HTTP_GET, "/a/{id}", NULL, false},      {HTTP_PUT, "/a/{id}", NULL, false},
-    {HTTP_DELETE, "/a/{id}", NULL, false},   {HTTP_POST, "/a/{id}/start", NULL, false},
+    {HTTP_POST, "/a", NULL, false},
+    {HTTP_GET, "/a", NULL, false},
+    {HTTP_GET, "/a/{id}", NULL, false},
+    {HTTP_PUT, "/a/{id}", NULL, false},
+    {HTTP_DELETE, "/a/{id}", NULL, false},
+    {HTTP_POST, "/a/{id}/start", NULL, false},
     {HTTP_GET, "/stream/{id}", NULL, false},
+    {HTTP_GET, "/a/{id}/b/{id}", NULL, false},
+    {HTTP_POST, "/a/{id}/b/{id}/stop", NULL, false},
 };
 
 /* "2 xyz": route 2 with the id; "404"; "405 GET, HEAD ..."; "204 GET ..." */
@@ -35,6 +40,10 @@ static const char *match(HttpMethod method, const char *path)
         break;
     }
     g_snprintf(out, sizeof(out), "%d %.*s", (int)(match.route - TABLE), (int)match.id_size, match.id ? match.id : "");
+    if (match.second_id) {
+        size_t size = strlen(out);
+        g_snprintf(out + size, sizeof(out) - size, " %.*s", (int)match.second_id_size, match.second_id);
+    }
     return out;
 }
 
@@ -47,6 +56,19 @@ static void test_found(void **state)
     assert_string_equal(match(HTTP_DELETE, "/a/long-id"), "4 long-id");
     assert_string_equal(match(HTTP_POST, "/a/x/start"), "5 x");
     assert_string_equal(match(HTTP_GET, "/a/start"), "2 start");
+}
+
+static void test_two_ids(void **state)
+{
+    (void)state;
+    assert_string_equal(match(HTTP_GET, "/a/x/b/yz"), "7 x yz");
+    assert_string_equal(match(HTTP_GET, "/a/x/b/yz/"), "7 x yz");
+    assert_string_equal(match(HTTP_POST, "/a/x/b/yz/stop"), "8 x yz");
+    assert_string_equal(match(HTTP_GET, "/a/x/b/yz/stop"), "405 POST, OPTIONS");
+    static const char *const paths[] = {"/a/x/b", "/a/x/b/", "/a/x/b//", "/a//b/y", "/a/x/b/y/z", "/a/x/b/y/stopp"};
+    for (size_t i = 0; i < G_N_ELEMENTS(paths); i++)
+        if (strcmp(match(HTTP_GET, paths[i]), "404") != 0)
+            fail_msg("%s leads to %s", paths[i], match(HTTP_GET, paths[i]));
 }
 
 static void test_head_is_get(void **state)
@@ -97,11 +119,9 @@ static void test_options(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_found),
-        cmocka_unit_test(test_head_is_get),
-        cmocka_unit_test(test_one_slash_at_the_end_is_ignored),
-        cmocka_unit_test(test_not_found),
-        cmocka_unit_test(test_wrong_method),
+        cmocka_unit_test(test_found),       cmocka_unit_test(test_two_ids),
+        cmocka_unit_test(test_head_is_get), cmocka_unit_test(test_one_slash_at_the_end_is_ignored),
+        cmocka_unit_test(test_not_found),   cmocka_unit_test(test_wrong_method),
         cmocka_unit_test(test_options),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

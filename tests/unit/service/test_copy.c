@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "domain/backfill.h"
 #include "service/copy.h"
 #include "service/fsck.h"
 #include "store/store_fault.h"
@@ -58,6 +59,7 @@ static void assert_same(Store *one, Store *other)
 {
     FsckReport first = prove(one), second = prove(other);
     assert_int_equal(first.n_flow_versions, second.n_flow_versions);
+    assert_int_equal(first.n_decisions, second.n_decisions);
     assert_int_equal(first.n_runs, second.n_runs);
     assert_int_equal(first.n_events, second.n_events);
     assert_int_equal(first.n_outbox, second.n_outbox);
@@ -86,6 +88,14 @@ static int teardown(void **state)
     return 0;
 }
 
+static void write_decisions(Store *store, const Id *flow_id, int64_t n_decisions)
+{
+    for (int64_t n = 1; n <= n_decisions; n++) {
+        g_autoptr(SampleDecision) sample = sample_decision_new(flow_id, n, n % 2 == 0);
+        assert_int_equal(write_one(store, (StoreWrite){.kind = WRITE_DECISION, .decision = sample->row}), WRITTEN);
+    }
+}
+
 /* Flows with a past, one deleted; runs of every history, one longer than a page of the journal. */
 static void fill(Store *store, unsigned n_runs, int64_t n_long)
 {
@@ -94,11 +104,89 @@ static void fill(Store *store, unsigned n_runs, int64_t n_long)
     g_autoptr(Flow) next = sample_flow(1, &one->owner, 2, 3);
     g_autoptr(Flow) deletion = sample_flow_deletion(two, true);
     write_flow_version(store, next);
+    write_decisions(store, &one->id, 300);
+    write_decisions(store, &two->id, 2);
     for (unsigned n = 1; n <= n_runs; n++)
         real_run_write(store, n, n % 3 == 0 ? two : one, (History)(n % 4), 1 + n % 3);
     if (n_long > 0)
         real_run_write_long(store, n_runs + 1, one, n_long);
     write_flow_version(store, deletion);
+}
+
+/* A backfill of three slots, as far as `n` entries take it: made, two started, one of them ended. */
+static void write_backfill(Store *store, const Flow *flow, unsigned number, int64_t n_entries)
+{
+    int64_t slots[] = {START_MS, START_MS + 1000, START_MS + 2000};
+    BackfillPlan plan = {.slots = slots, .n_slots = 3};
+    BackfillRequest request = {.from = START_MS, .to = START_MS + 3000, .max_parallel = 2};
+    Id id = test_id('b', number);
+    Backfill backfill, next;
+    backfill_init(&backfill, &id, flow, &request, 3, 3, START_MS + number);
+    for (int64_t n = 1; n <= n_entries; n++) {
+        g_autoptr(GString) state = g_string_new(NULL);
+        g_autoptr(GString) plan_text = g_string_new(NULL);
+        backfill_encode(&backfill, state);
+        backfill_plan_encode(&plan, plan_text);
+        StoreWrite write = {.kind = WRITE_BACKFILL,
+                            .backfill = {.backfill_id = id,
+                                         .flow_id = flow->id,
+                                         .owner = flow->owner,
+                                         .created_at = backfill.created_at,
+                                         .n = n,
+                                         .is_open = backfill_is_open(&backfill),
+                                         .state = state->str,
+                                         .state_size = state->len,
+                                         .plan = n == 1 ? plan_text->str : NULL,
+                                         .plan_size = n == 1 ? plan_text->len : 0}};
+        (void)write_one(store, write); /* CONFLICT: it has this one */
+        SlotRun runs[] = {SLOT_RUN_COMPLETED, SLOT_RUN_OPEN};
+        if (backfill_advance(&backfill, &plan, runs, START_MS + 5000 + n, &next))
+            backfill = next;
+    }
+}
+
+/* How far a backfill came: slots started, and ended. NULL: it is not there. */
+static char *progress_of(Store *store, unsigned number)
+{
+    Backfill backfill;
+    g_auto(BackfillPlan) plan = {0};
+    g_autoptr(GError) error = NULL;
+    g_autoptr(BackfillRecord) record = store_get_backfill(store, test_id('b', number).text, true, &error);
+    if (record == NULL)
+        return NULL;
+    assert_true(backfill_decode(record->state, record->state_size, &backfill, &error));
+    assert_true(backfill_plan_decode(record->plan, record->plan_size, &plan, &error));
+    return g_strdup_printf("%d of %zu, %d", (int)backfill.n_started, plan.n_slots, (int)backfill.n_completed);
+}
+
+static void assert_progress(Store *store, unsigned number, const char *expected)
+{
+    g_autofree char *progress = progress_of(store, number);
+    assert_string_equal(progress, expected);
+}
+
+static void test_backfills_are_taken_along(void **state)
+{
+    Sides *sides = *state;
+    Store *source = sides->source->store, *target = sides->target->store;
+    Id ids[4];
+    size_t n;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = real_flow(source, 1);
+    write_backfill(source, flow, 1, 3);
+    write_backfill(source, flow, 2, 1);
+    (void)copy(source, target);
+    assert_progress(target, 1, "3 of 3, 1");
+    assert_progress(target, 2, "0 of 3, 0");
+    assert_true(store_list_open_backfills(target, "", 4, ids, &n, &error));
+    assert_int_equal(n, 2);
+    write_backfill(source, flow, 2, 2); /* the source has gone on */
+    (void)copy(source, target);
+    assert_progress(target, 2, "2 of 3, 0");
+    (void)copy(source, target);
+    write_backfill(target, flow, 2, 3); /* the target has */
+    assert_progress(target, 2, "3 of 3, 1");
+    assert_refused(source, target, "has gone on");
 }
 
 static void test_nothing_to_copy(void **state)
@@ -319,6 +407,7 @@ int main(void)
 #define COPY(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         COPY(test_nothing_to_copy),
+        COPY(test_backfills_are_taken_along),
         COPY(test_a_copy_is_the_same_store),
         COPY(test_lists_are_the_same),
         COPY(test_again_writes_nothing),

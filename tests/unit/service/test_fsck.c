@@ -47,6 +47,10 @@ static StoreFixture *small_store(void)
     real_run_write(fixture->store, 1, one, HISTORY_CREATED, 1);
     real_run_write(fixture->store, 2, one, HISTORY_STOPPING, 1);
     real_run_write(fixture->store, 3, two, HISTORY_ENDED, 1);
+    for (int64_t n = 1; n <= 3; n++) {
+        g_autoptr(SampleDecision) sample = sample_decision_new(&one->id, n, n == 2);
+        write_one(fixture->store, (StoreWrite){.kind = WRITE_DECISION, .decision = sample->row});
+    }
     g_autoptr(Flow) next = sample_flow(1, &one->owner, 2, 3);
     write_flow_version(fixture->store, next);
     g_autoptr(Flow) deletion = sample_flow_deletion(two, false);
@@ -185,6 +189,13 @@ static const Damage damages[] = {
     {"UPDATE journal SET events = replace(events, '\"flowVersion\":1', '\"flowVersion\":7') WHERE run_id = " RUN_1
      "; UPDATE runs SET summary = replace(summary, '\"flowVersion\":1', '\"flowVersion\":7') WHERE id = " RUN_1,
      "has no version 7", false},
+    {"DELETE FROM decisions WHERE flow_id = " FLOW_1 " AND n = 2", "decision 2 of its schedule: broken decision: n",
+     false},
+    {"UPDATE decisions SET decision = 'x' WHERE n = 3", "decision 3 of its schedule", false},
+    {"UPDATE decisions SET decision = replace(decision, " FLOW_1 ", " RUN_1 ") WHERE n = 3", "decision 3 of its",
+     false},
+    {"UPDATE decisions SET decision = replace(decision, '\"queued\":0', '\"queued\":1') WHERE n = 3",
+     "says 1 wait, 0 do", false},
 };
 
 static void test_each_damage_is_found(void **state)

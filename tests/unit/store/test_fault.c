@@ -107,6 +107,17 @@ static void test_every_read_can_fail(void **state)
     assert_false(store_list_runs_behind(store, "", 1, &id, &n_ids, &errors[STORE_LIST_RUNS_BEHIND]));
     assert_false(store_find_newer(store, &(RunSeq){.run_id = owner}, 1, &is_newer, &errors[STORE_FIND_NEWER]));
     assert_false(store_get_flow_versions(store, &owner, 1, &n, &errors[STORE_GET_FLOW_VERSIONS]));
+    FlowVersion version;
+    assert_null(store_read_decisions(store, any, 0, 1, &errors[STORE_READ_DECISIONS]));
+    assert_null(store_read_owed_decisions(store, NULL, NULL, 1, &errors[STORE_READ_OWED_DECISIONS]));
+    assert_null(store_read_scheduled_flows(store, "", 1, &errors[STORE_READ_SCHEDULED_FLOWS]));
+    assert_false(store_list_changed_flows(store, 0, NULL, 1, &version, &n_ids, &errors[STORE_LIST_CHANGED_FLOWS]));
+    assert_false(store_list_open_system_runs(store, any, 1, &id, &n_ids, &errors[STORE_LIST_OPEN_SYSTEM_RUNS]));
+    query.flow_id = any;
+    assert_null(store_get_backfill(store, any, true, &errors[STORE_GET_BACKFILL]));
+    assert_null(store_list_backfills(store, &query, &errors[STORE_LIST_BACKFILLS]));
+    assert_false(store_list_open_backfills(store, "", 1, &id, &n_ids, &errors[STORE_LIST_OPEN_BACKFILLS]));
+    assert_false(store_count_open_backfills(store, NULL, &n, &errors[STORE_COUNT_OPEN_BACKFILLS]));
     assert_false(store_check(store, &errors[STORE_CHECK]));
     for (StoreMethod method = STORE_GET_FLOW; method < N_STORE_METHODS; method++) {
         assert_error(errors[method], FLOWOPS_UNAVAILABLE);

@@ -158,12 +158,12 @@ static void test_newer_version(void **state)
     (void)state;
     g_autoptr(StoreFixture) fixture = closed_store();
     run_sql(fixture, "PRAGMA user_version = 7");
-    assert_refused(fixture, "was written by a newer version of flowops (format 7, this one knows up to 2)");
+    assert_refused(fixture, "was written by a newer version of flowops (format 7, this one knows up to 3)");
     run_sql(fixture, "PRAGMA user_version = -1");
     assert_refused(fixture, "was written by a newer version of flowops");
     run_sql(fixture, "PRAGMA user_version = 0");
     assert_refused(fixture, "it has no format version");
-    run_sql(fixture, "PRAGMA user_version = 2");
+    run_sql(fixture, "PRAGMA user_version = 3");
     store_fixture_reopen(fixture);
 }
 
@@ -188,7 +188,7 @@ static void test_newer_version_in_the_log(void **state)
         g_free(bytes);
     }
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
-    assert_refused(crashed, "was written by a newer version of flowops (format 9, this one knows up to 2)");
+    assert_refused(crashed, "was written by a newer version of flowops (format 9, this one knows up to 3)");
 }
 
 static void test_end_is_missing(void **state)

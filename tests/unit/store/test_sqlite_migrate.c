@@ -10,16 +10,18 @@
 #include "store/store_sqlite_internal.h"
 
 /* main() fills in the real ones. */
-enum { N_REAL = 2, NEXT = N_REAL + 1, LAST = N_REAL + 2 };
+enum { N_REAL = 3, NEXT = N_REAL + 1, LAST = N_REAL + 2 };
 static SchemaStep good_steps[] = {
     {1, NULL},
     {2, NULL},
+    {3, NULL},
     {NEXT, "ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 7"},
     {LAST, "CREATE INDEX runs_priority ON runs(priority); UPDATE runs SET priority = 8"},
 };
 static SchemaStep bad_steps[] = {
     {1, NULL},
     {2, NULL},
+    {3, NULL},
     {NEXT, "ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 7"},
     {LAST, "UPDATE runs SET priority = 8; CREATE INDEX x ON no_such_table(y)"},
 };
@@ -99,7 +101,7 @@ static void test_migrated_with_a_backup(void **state)
     (void)state;
     g_autoptr(StoreFixture) fixture = closed_store();
     g_autofree char *path = store_file(fixture, "flowops.db");
-    g_autofree char *backup = store_file(fixture, "flowops.db.v2.backup");
+    g_autofree char *backup = store_file(fixture, "flowops.db.v3.backup");
     g_autoptr(GError) error = NULL;
     assert_true(schema_migrate(path, N_REAL, good_steps, LAST, &error));
     assert_no_error(error);
@@ -110,7 +112,7 @@ static void test_migrated_with_a_backup(void **state)
     g_autoptr(GError) newer = NULL;
     assert_null(store_open_sqlite(fixture->data_dir, fixture->clock, &newer));
     assert_error(newer, FLOWOPS_INVALID);
-    assert_non_null(strstr(newer->message, "format 4"));
+    assert_non_null(strstr(newer->message, "format 5"));
 
     assert_int_equal(rename(backup, path), 0); /* what an operator does to go back */
     assert_old_and_whole(fixture, path);
@@ -127,8 +129,8 @@ static void test_only_what_is_missing_is_applied(void **state)
     assert_int_equal(query_int(path, "SELECT priority FROM runs"), 7);
     assert_true(schema_migrate(path, NEXT, good_steps, LAST, &error));
     assert_int_equal(header_version(path), LAST);
-    g_autofree char *first = store_file(fixture, "flowops.db.v2.backup");
-    g_autofree char *second = store_file(fixture, "flowops.db.v3.backup");
+    g_autofree char *first = store_file(fixture, "flowops.db.v3.backup");
+    g_autofree char *second = store_file(fixture, "flowops.db.v4.backup");
     assert_int_equal(header_version(first), N_REAL);
     assert_int_equal(header_version(second), NEXT);
 }
@@ -141,7 +143,7 @@ static void test_migration_that_fails_changes_nothing(void **state)
     g_autoptr(GError) error = NULL;
     assert_false(schema_migrate(path, N_REAL, bad_steps, LAST, &error));
     assert_error(error, FLOWOPS_INTERNAL);
-    assert_non_null(strstr(error->message, "version 4"));
+    assert_non_null(strstr(error->message, "version 5"));
     assert_old_and_whole(fixture, path);
     g_autoptr(GError) second = NULL;
     assert_true(
@@ -168,7 +170,7 @@ static void test_log_of_a_crash_is_migrated_too(void **state)
         assert_true(g_file_set_contents(to, bytes, (gssize)size, NULL));
     }
     g_autofree char *path = store_file(crashed, "flowops.db");
-    g_autofree char *backup = store_file(crashed, "flowops.db.v2.backup");
+    g_autofree char *backup = store_file(crashed, "flowops.db.v3.backup");
     g_autoptr(GError) error = NULL;
     assert_true(schema_migrate(path, N_REAL, good_steps, LAST, &error));
     assert_int_equal(header_version(path), LAST);
@@ -226,15 +228,22 @@ static void test_version_1_is_taken_along(void **state)
     run->row.status = RUN_COMPLETED;
     run->row.phase = PHASE_SETTLED;
     append_events(fixture->store, run, 2);
+    g_autoptr(Flow) flow = sample_flow(1, &owner, 1, 3);
+    flow->cron = g_strdup("@hourly");
+    flow->scheduled_since = START_MS;
+    write_flow_version(fixture->store, flow);
     store_close(g_steal_pointer(&fixture->store));
     g_autofree char *path = store_file(fixture, "flowops.db");
     sqlite3 *db = NULL;
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db,
-                                  "DROP INDEX runs_settled; DROP INDEX run_labels_run; PRAGMA user_version = 1;"
-                                  "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = WAL;",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "DROP INDEX runs_settled; DROP INDEX run_labels_run; DROP INDEX runs_scheduled;"
+                     "DROP INDEX flows_scheduled; ALTER TABLE flows DROP COLUMN schedule;"
+                     "DROP TABLE decisions; DROP TABLE backfills; DROP TABLE backfill_entries; PRAGMA user_version = 1;"
+                     "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = WAL;",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
     assert_int_equal(header_version(path), 1);
 
@@ -244,7 +253,7 @@ static void test_version_1_is_taken_along(void **state)
     assert_int_equal(header_version(path), 1);
 
     store_fixture_reopen(fixture);
-    assert_int_equal(header_version(path), 2);
+    assert_int_equal(header_version(path), N_REAL);
     g_autofree char *backup = store_file(fixture, "flowops.db.v1.backup");
     assert_int_equal(header_version(backup), 1);
     Id id;
@@ -255,6 +264,14 @@ static void test_version_1_is_taken_along(void **state)
     assert_string_equal(id.text, run->row.run_id.text);
     assert_int_equal(write_one(fixture->store, (StoreWrite){.kind = WRITE_DELETE_RUN, .deleted = id}), WRITTEN);
     assert_int_equal(query_int(path, "SELECT count(*) FROM run_labels"), 0);
+    g_autoptr(ScheduledPage) page = store_read_scheduled_flows(fixture->store, "", 10, &second);
+    assert_no_error(second);
+    assert_int_equal(page->n_items, 1);
+    g_autoptr(Flow) scheduled = flow_decode(page->items[0].flow, page->items[0].flow_size, &second);
+    assert_no_error(second);
+    assert_string_equal(scheduled->cron, "@hourly");
+    assert_int_equal(scheduled->scheduled_since, START_MS);
+    assert_int_equal(scheduled->n_steps, 0);
 }
 
 int main(void)
