@@ -86,7 +86,7 @@ def test_twenty_kills_under_load(make_server):
     def check_run(i_and_id):
         i, run_id = i_and_id
         client = clients[i % 8]
-        detail = client.wait_end(run_id, timeout=30)
+        detail = client.wait_end(run_id, timeout=60)
         assert detail["status"] == "COMPLETED" and detail["flowId"] == load.runs[run_id][0], detail
         assert {one["status"] for one in detail["steps"]} == {"COMPLETED"}, detail
         assert [event["seq"] for event in client.events(run_id)] == list(range(1, detail["seq"] + 1))
@@ -229,7 +229,7 @@ def end_in_the_middle(server):
     server.stop()
     server.settings["ENGINE"] = "on"
     server.start()
-    wait_until(lambda: api.status(runs[0])["status"] != "PENDING", what="the first run's start")
+    wait_until(lambda: api.status(runs[0])["status"] != "PENDING", 40, "the first run's start")  # a shared store: 10 s are owed to others
     server.stop()
     server.start()
     for run_id in runs:
