@@ -94,8 +94,7 @@ rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_kafka_conf_
 bool kafka_client_ask_ends(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
                            int timeout_ms)
 {
-    char reason[ERROR_TEXT_SIZE];
-    if (!kafka_watch_is_up(bus->watch, reason)) /* the call would take all its time */
+    if (!kafka_watch_does_broker_answer(bus->watch)) /* the call would take all its time */
         return false;
     for (int i = 0; i < partitions->cnt; i++)
         partitions->elems[i].offset = RD_KAFKA_OFFSET_END;

@@ -194,8 +194,7 @@ static void commit_when_due(KafkaConsumer *consumer)
 {
     int64_t now = clock_monotonic_ms(consumer->bus->clock);
     bool is_due = (now >= consumer->commit_at && has_to_commit(consumer)) || now >= consumer->check_at;
-    char reason[ERROR_TEXT_SIZE];
-    if (!is_due || !kafka_watch_is_up(consumer->bus->watch, reason))
+    if (!is_due || !kafka_watch_does_broker_answer(consumer->bus->watch))
         return;
     consumer->commit_at = now + consumer->commit_pause_ms;
     consumer->check_at = now + CHECK_MS;
@@ -212,8 +211,7 @@ static void commit_when_due(KafkaConsumer *consumer)
  * back for longer than closing may take. */
 static void commit_now(KafkaConsumer *consumer, const rd_kafka_topic_partition_list_t *leaving)
 {
-    char reason[ERROR_TEXT_SIZE];
-    if (!kafka_watch_is_up(consumer->bus->watch, reason))
+    if (!kafka_watch_does_broker_answer(consumer->bus->watch))
         return;
     rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_to_commit);
     for (int i = list->cnt - 1; i >= 0; i--)

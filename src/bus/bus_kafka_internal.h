@@ -88,7 +88,10 @@ void kafka_watch_set_readers_problem(KafkaWatch *watch, KafkaTopic topic, const 
 /* A producer's thread. Why it cannot be written; until it can: NULL. */
 void kafka_watch_set_writers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
 bool kafka_watch_was_up(KafkaWatch *watch); /* any thread: a broker has ever answered */
-bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE]); /* any thread */
+/* Any thread. A broker answers, and nothing is known to be wrong with any topic. */
+bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE]);
+/* Any thread. A broker answered last time, whatever it said: what asks one may be tried. */
+bool kafka_watch_does_broker_answer(KafkaWatch *watch);
 
 /* ---- bus_kafka_producer.c ---- */
 

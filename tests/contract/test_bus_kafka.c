@@ -323,6 +323,23 @@ static void test_a_broken_producer_is_replaced(void **state G_GNUC_UNUSED)
     }
 }
 
+/* What is wrong with one topic says nothing of the positions on another. */
+static void test_a_topic_with_a_problem_does_not_stop_commits(void **state G_GNUC_UNUSED)
+{
+    Bus *bus = kafka_broker_open(broker);
+    wait_until_up(bus, true);
+    kafka_watch_set_readers_problem(((KafkaBus *)bus)->watch, TOPIC_COMMANDS, "may not be read");
+    wait_until_up(bus, false);
+    publish_status(bus, "run", "before");
+    bus_message_free(next_status(bus));
+    assert_true(bus_commit_statuses(bus, 0, NULL));
+    close_in_time(bus);
+    g_autoptr(Bus) next = kafka_broker_open(broker);
+    publish_status(next, "run", "after");
+    g_autoptr(BusMessage) status = next_status(next);
+    assert_string_equal(status->value, "after");
+}
+
 /* ---- dead letters ---- */
 
 static void test_a_letter_keeps_what_fits(void **state G_GNUC_UNUSED)
@@ -771,6 +788,7 @@ static int run_on_mock(void)
         MOCK(test_comes_up_without_a_broker),
         MOCK(test_shutdown_ends_a_publish_at_once),
         MOCK(test_refused_commands_are_told_from_those_to_repeat),
+        MOCK(test_a_topic_with_a_problem_does_not_stop_commits),
         MOCK(test_a_letter_keeps_what_fits),
         MOCK(test_a_letter_is_cut_to_what_the_broker_takes),
         MOCK(test_a_letter_is_the_original_and_says_why),
