@@ -367,6 +367,39 @@ static void test_a_letter_keeps_what_fits(void **state G_GNUC_UNUSED)
     assert_null(find_header(letter, "header 299"));
 }
 
+static size_t count_headers(const BusMessage *message, const char *name)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < message->n_headers; i++)
+        n += strcmp(message->headers[i].name, name) == 0;
+    return n;
+}
+
+/* Whoever writes the original may name its headers as we name ours. */
+static void test_a_letter_that_was_put_back_is_cut_all_the_same(void **state G_GNUC_UNUSED)
+{
+    enum { MANY = 200 * 1000, MAX_BYTES = 10 * 1000 };
+    static const char *const names[] = {"dlq.reason", "dlq.topic", "dlq.truncated", "dlq.other"};
+    g_autoptr(BusMessage) message = message_new("key", "value");
+    message->headers = g_new0(BusHeader, MANY);
+    message->n_headers = MANY;
+    for (size_t i = 0; i < MANY; i++)
+        message->headers[i] = (BusHeader){g_strdup(names[i % G_N_ELEMENTS(names)]), g_strdup("old"), 3};
+    g_autoptr(BusMessage) letter = kafka_letter_new(message, "new");
+    assert_int_equal(count_headers(letter, "dlq.reason"), 1);
+    assert_header(letter, "dlq.reason", "new");
+    assert_int_equal(count_headers(letter, "dlq.topic"), 0);
+    assert_int_equal(count_headers(letter, "dlq.other"), MANY / G_N_ELEMENTS(names));
+    assert_int_equal(count_headers(letter, "dlq.truncated"), 1); /* it was, and still is */
+    int64_t began = now_ms();
+    kafka_letter_cut(letter, MAX_BYTES);
+    assert_true(now_ms() - began < 1000);
+    assert_in_range(kafka_message_weight(letter), 1, MAX_BYTES);
+    assert_header(letter, "dlq.reason", "new");
+    assert_int_equal(count_headers(letter, "dlq.truncated"), 1);
+    assert_string_equal(letter->value, "value");
+}
+
 static void test_a_letter_is_cut_to_what_the_broker_takes(void **state G_GNUC_UNUSED)
 {
     g_autoptr(Bus) bus = kafka_broker_open(broker);
@@ -790,6 +823,7 @@ static int run_on_mock(void)
         MOCK(test_refused_commands_are_told_from_those_to_repeat),
         MOCK(test_a_topic_with_a_problem_does_not_stop_commits),
         MOCK(test_a_letter_keeps_what_fits),
+        MOCK(test_a_letter_that_was_put_back_is_cut_all_the_same),
         MOCK(test_a_letter_is_cut_to_what_the_broker_takes),
         MOCK(test_a_letter_is_the_original_and_says_why),
         MOCK(test_letters_are_bounded),
