@@ -61,9 +61,10 @@ MUST_CHECK bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms);
 /* Librdkafka 2.0 aborts the process when a consumer is destroyed that was let into its group and had no assignment yet (an
  * assertion on its assignor's state). */
 bool kafka_client_was_let_in(KafkaBus *bus, rd_kafka_t *client);
-/* Sets each partition's offset to where it ends now. False: no broker said so in time. */
-MUST_CHECK bool kafka_client_ask_ends(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
-                                      int timeout_ms);
+/* Sets each partition's offset to where it ends or begins now (which: RD_KAFKA_OFFSET_END, _BEGINNING). False: no broker said
+ * so in time. */
+MUST_CHECK bool kafka_client_ask_offsets(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
+                                         int64_t which, int timeout_ms);
 
 /* ---- bus_kafka_topics.c ---- */
 

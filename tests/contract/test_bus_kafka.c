@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/thread.h"
-#include "bus/bus_kafka_internal.h"
+#include "bus/bus_kafka_consumer_internal.h"
 #include "kafka_broker.h"
 
 #define DEADLINE_MS 20000
@@ -338,6 +338,54 @@ static void test_a_topic_with_a_problem_does_not_stop_commits(void **state G_GNU
     publish_status(next, "run", "after");
     g_autoptr(BusMessage) status = next_status(next);
     assert_string_equal(status->value, "after");
+}
+
+static void test_a_coordinator_that_is_slow_does_not_hold_up_statuses(void **state G_GNUC_UNUSED)
+{
+    enum { LASTS_MS = 3000, SLOW_MS = 900 }; /* the mock itself answers a fetch after half a second */
+    g_autoptr(Bus) bus = kafka_broker_open(broker);
+    publish_status(bus, "run", "first");
+    bus_message_free(next_status(bus));
+    kafka_broker_delay_positions(broker, 1500, 20); /* later than is waited for */
+    int64_t began = now_ms();
+    int n_slow = 0;
+    while (now_ms() - began < LASTS_MS) {
+        publish_status(bus, "run", "more");
+        int64_t polled_at = now_ms();
+        bus_message_free(next_status(bus));
+        assert_true(bus_commit_statuses(bus, 0, NULL));
+        n_slow += now_ms() - polled_at > SLOW_MS;
+    }
+    assert_in_range(n_slow, 1, 1);
+}
+
+/* ---- what one poll brings ---- */
+
+/* What takes next to nothing on the way may be large here: all of it comes with one answer. */
+static void test_a_poll_is_bounded_in_bytes(void **state G_GNUC_UNUSED)
+{
+    enum { N = 30, VALUE_BYTES = 900 * 1000, LIMIT_BYTES = 8 * 1024 * 1024 };
+    KafkaOptions options = kafka_broker_options(broker);
+    options.options = "compression.type=lz4";
+    g_autoptr(Bus) bus = bus_open_kafka(&options, clock_of_tests, NULL);
+    assert_non_null(bus);
+    g_autofree char *large = g_strnfill(VALUE_BYTES, 'x');
+    for (int i = 0; i < N; i++)
+        publish_status(bus, "run", large);
+    rd_kafka_queue_t *queue = ((KafkaBus *)bus)->status_consumer->messages;
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    while (rd_kafka_queue_length(queue) < N) {
+        assert_true(now_ms() < deadline);
+        bus_hold_statuses(bus);
+        sched_yield();
+    }
+    for (size_t n_left = N, n = 0; n_left > 0; n_left -= n) {
+        BusMessage *messages[N];
+        assert_true(bus_poll_statuses(bus, messages, N, 500, &n, NULL));
+        assert_in_range(n, 1, LIMIT_BYTES / VALUE_BYTES + 1);
+        for (size_t i = 0; i < n; i++)
+            bus_message_free(messages[i]);
+    }
 }
 
 /* ---- dead letters ---- */
@@ -822,6 +870,7 @@ static int run_on_mock(void)
         MOCK(test_shutdown_ends_a_publish_at_once),
         MOCK(test_refused_commands_are_told_from_those_to_repeat),
         MOCK(test_a_topic_with_a_problem_does_not_stop_commits),
+        MOCK(test_a_coordinator_that_is_slow_does_not_hold_up_statuses),
         MOCK(test_a_letter_keeps_what_fits),
         MOCK(test_a_letter_that_was_put_back_is_cut_all_the_same),
         MOCK(test_a_letter_is_cut_to_what_the_broker_takes),
@@ -844,6 +893,7 @@ static int run_on_real(void)
         REAL(test_a_large_letter_fits),
         REAL(test_a_letter_fits_a_topic_made_by_others),
         REAL(test_a_status_of_megabytes_comes_through),
+        REAL(test_a_poll_is_bounded_in_bytes),
         REAL(test_doorbells_cross_replicas),
         REAL(test_engines_share_the_partitions),
         REAL(test_replicas_share_the_statuses),
