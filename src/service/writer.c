@@ -46,6 +46,7 @@ void group_free(Group *group)
     g_array_unref(group->published);
     g_ptr_array_unref(group->refreshed);
     g_hash_table_unref(group->flow_versions);
+    g_clear_error(&group->store_error);
     g_free(group);
 }
 
@@ -222,6 +223,18 @@ static void group_take_outcomes(Group *group, const StoreWrite *writes, GHashTab
 
 /* ---- a shared store: is what decided nothing true of the newest state? ---- */
 
+/* False: the store does not answer, now or earlier in this group. */
+static bool ask_for_newer(Group *group, const RunSeq *known, size_t n, bool *ret_is_newer)
+{
+    if (n == 0 || group->store_error != NULL)
+        return n == 0;
+    g_autoptr(GError) error = NULL;
+    bool is_asked = store_find_newer(group->service->store, known, n, ret_is_newer, &error);
+    service_note_store(group->service, error);
+    group_note_failure(group, error);
+    return is_asked;
+}
+
 /* Asks for all that rests on a state which another process may have left behind. One that did is dropped from the cache,
  * and what rests on it is decided again like what lost an append. */
 static void group_make_sure(Group *group)
@@ -243,9 +256,7 @@ static void group_make_sure(Group *group)
             known[n] = (RunSeq){.run_id = touched->run_id, .seq = touched->base->seq};
             asked[n++] = touched;
         }
-        g_autoptr(GError) error = NULL;
-        bool is_asked = n == 0 || store_find_newer(service->store, known, n, is_newer, &error);
-        service_note_store(service, error);
+        bool is_asked = ask_for_newer(group, known, n, is_newer);
         for (size_t i = 0; i < n; i++) {
             if (is_asked && !is_newer[i])
                 continue;
