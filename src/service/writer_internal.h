@@ -6,6 +6,9 @@
 #include "domain/decide.h"
 #include "service/service_internal.h"
 
+/* What a group appends to a run, before the event that goes beyond it: far from what a store refuses in one record. */
+#define TOUCHED_EVENTS_MAX_BYTES (4 * 1024 * 1024)
+
 /* A run that the group decides on: its committed state and, once something was appended, the state to come. */
 typedef struct TouchedRun {
     Id run_id;

@@ -329,11 +329,20 @@ static bool take_status(Group *group, WriterItem *batch, StatusItem *item)
     return true;
 }
 
+static bool is_full(const Group *group, const Id *run_id)
+{
+    const TouchedRun *touched = g_hash_table_lookup(group->by_run, run_id->text);
+    return touched != NULL && touched->events != NULL && touched->events->len >= TOUCHED_EVENTS_MAX_BYTES;
+}
+
+/* From where the groups before this one came to, until the store fails or a run has enough; the next group goes on. */
 static void take_statuses(Group *group, WriterItem *item)
 {
-    for (size_t i = 0; i < item->n_statuses; i++)
-        if (!take_status(group, item, &item->statuses[i]))
+    for (item->n_taken = item->n_settled; item->n_taken < item->n_statuses; item->n_taken++) {
+        StatusItem *status = &item->statuses[item->n_taken];
+        if (is_full(group, &status->message->run_id) || !take_status(group, item, status))
             return;
+    }
 }
 
 void group_take_run_item(Group *group, WriterItem *item)

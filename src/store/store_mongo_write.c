@@ -23,13 +23,18 @@ typedef struct {
     size_t n_inserts;
     size_t n_reserved; /* items, bytes */
     size_t n_reserved_bytes;
-    GError *error; /* the first that is to be told; one with an open outcome before all others */
+    GError *error; /* the first of the worst kind */
 } WriteCall;
+
+/* An open outcome is worse than a failure, and that is worse than a refusal. */
+static int badness(const GError *error)
+{
+    return error->code == FLOWOPS_UNKNOWN ? 2 : error->code != FLOWOPS_INVALID;
+}
 
 static void keep_error(WriteCall *call, GError *take_error)
 {
-    bool is_worse = call->error != NULL && take_error->code == FLOWOPS_UNKNOWN && call->error->code != FLOWOPS_UNKNOWN;
-    if (call->error == NULL || is_worse) {
+    if (call->error == NULL || badness(take_error) > badness(call->error)) {
         g_clear_error(&call->error);
         call->error = take_error;
     } else {
@@ -74,6 +79,7 @@ static void prepare(WriteCall *call, size_t i)
                                row_of(write)->run_id.text,
                                MAX(call->documents[i]->len, call->records[i] != NULL ? call->records[i]->len : 0)));
         g_clear_pointer(&call->documents[i], bson_destroy);
+        write->ret_outcome = WRITE_REFUSED;
         return;
     }
     call->n_reserved++;
