@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#define DELETE_WAIT_MS 500
+
 /* What a call is about to do, by the index of its write. */
 typedef struct {
     MongoStore *store;
@@ -129,7 +131,8 @@ static void push_run(Projector *projector, const StoreWrite *write, bson_t *docu
     projector_push_run(projector, &run);
 }
 
-/* A document that is on its way would come after its run was deleted, so all that are on theirs are waited for. */
+/* A document that is on its way would come after its run was deleted, so those of these runs are waited for: not for long,
+ * as everybody waits for the writer meanwhile. */
 static void delete_runs(WriteCall *call, const ClientLease *lease)
 {
     g_autofree Id *run_ids = g_new(Id, call->n_writes);
@@ -144,10 +147,10 @@ static void delete_runs(WriteCall *call, const ClientLease *lease)
     }
     GError *error = NULL;
     WriteOutcome outcome = WRITE_NOTHING;
-    if (projector_settle(call->store->projector, PROJECTOR_ROOM_MS)) {
+    if (projector_settle_runs(call->store->projector, run_ids, n, DELETE_WAIT_MS)) {
         outcome = mongo_delete_runs(lease, run_ids, n, &error);
     } else {
-        error = g_error_new(FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "MongoDB does not keep up");
+        error = g_error_new_literal(FLOWOPS_ERROR, FLOWOPS_BUSY, "a run that is to be deleted is still being written");
     }
     if (error != NULL) {
         keep_error(call, error);
