@@ -75,6 +75,7 @@ struct WriterItem {
     const Announcement *announcement; /* HAND_OVER: to whom */
     StatusItem *statuses;
     size_t n_statuses;
+    size_t n_settled; /* the writer's: of the statuses, from the first, what is durable or needs nothing; 0 at first */
     const RunSeq *published; /* PUBLISHED */
     size_t n_published;
     StoreWrite *writes; /* DECISIONS */
@@ -86,6 +87,7 @@ struct WriterItem {
     /* The writer's own, between decision and commit: what the outcome hangs on. */
     struct TouchedRun *touched;
     Flow *flow;
+    size_t n_taken; /* of the statuses, by this group and those before it */
 };
 
 /* What the scheduler is told by other threads. */
