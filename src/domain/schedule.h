@@ -40,7 +40,7 @@ typedef struct {
     int64_t slot, last_slot; /* the same, but in a summary and a reset */
     int64_t n_slots;         /* 0 in a reset: they were another schedule's */
     int64_t decided_at;
-    int64_t late_ms;      /* after the last slot's time, its jitter included; 0 in a reset */
+    int64_t late_ms;      /* after the last slot could be taken, jitters included; 0 in a reset */
     bool was_queued;      /* STARTED: from the queue; the watermark stays */
     bool cancels_running; /* STARTED: the runs that are open are stopped first */
     int64_t since;        /* Flow.scheduled_since it was decided by */
@@ -75,6 +75,9 @@ int64_t schedule_flow_version(const Schedule *schedule);
 bool schedule_next_slot(const Schedule *schedule, int64_t after_ms, int64_t *ret_slot_ms);
 /* When a slot is to start: its time and the jitter that flow and slot give. */
 int64_t schedule_due_at(const Schedule *schedule, int64_t slot_ms);
+/* Until when the slots up to an instant, it included, hold those behind them: the latest at which one of them is to start;
+ * INT64_MIN when none is near enough to matter. A slot can be taken when it is due itself and is not held any more. */
+int64_t schedule_held_until(const Schedule *schedule, int64_t at_ms);
 /* nextRunAt: when the next slot that is not decided starts, after `now_ms`; false when paused or none comes. */
 bool schedule_next_run(const Schedule *schedule, const ScheduleState *state, int64_t now_ms, int64_t *ret_run_at);
 /* When schedule_decide() will have something to say, unless a run ends before (while slots are queued); false: never. */

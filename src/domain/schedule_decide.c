@@ -8,7 +8,8 @@ typedef struct {
     int64_t now_ms;
     size_t n_open; /* with those this call starts */
     GArray *decisions;
-    guint first; /* of this call in decisions: earlier ones are the caller's */
+    guint first;     /* of this call in decisions: earlier ones are the caller's */
+    int64_t in_time; /* slots from it on are not missed */
     /* As the decisions so far leave them. */
     int64_t n, watermark, n_queued;
 } Deciding;
@@ -19,12 +20,6 @@ typedef struct {
     int64_t last_startable; /* index of the last one that misfire lets start; -1: none */
     bool has_more;          /* there are more than one call looks at */
 } Walk;
-
-static int64_t late_ms(const Deciding *deciding, int64_t slot)
-{
-    int64_t late = deciding->now_ms - schedule_due_at(deciding->schedule, slot);
-    return MAX(late, 0);
-}
 
 static ScheduleDecision *add_decision(Deciding *deciding, SlotVerdict verdict, SlotReason reason, int64_t slot)
 {
@@ -40,7 +35,6 @@ static ScheduleDecision *add_decision(Deciding *deciding, SlotVerdict verdict, S
         .last_slot = slot,
         .n_slots = 1,
         .decided_at = deciding->now_ms,
-        .late_ms = late_ms(deciding, slot),
         .since = schedule->since,
         .flow_version = schedule->flow_version,
         .watermark = deciding->watermark,
@@ -63,13 +57,26 @@ static void skip(Deciding *deciding, SlotReason reason, int64_t slot)
     last->n_slots++;
 }
 
-/* How late the last slot of each summary is; worked out once, not for each slot that it takes in. */
-static void finish_summaries(Deciding *deciding)
+/* How late each is; worked out once, not for each slot that a summary takes in. Lateness counts from when the last slot could
+ * be taken: the ones before it may have held it. */
+static void put_lateness(Deciding *deciding)
 {
+    const Schedule *schedule = deciding->schedule;
+    int64_t held = INT64_MIN;
+    bool is_held_known = false;
     for (guint i = deciding->first; i < deciding->decisions->len; i++) {
         ScheduleDecision *decision = &g_array_index(deciding->decisions, ScheduleDecision, i);
-        if (decision->n_slots > 1)
-            decision->late_ms = late_ms(deciding, decision->last_slot);
+        if (decision->verdict == SLOT_RESET)
+            continue;
+        int64_t taken = schedule_due_at(schedule, decision->last_slot);
+        if (!decision->was_queued &&
+            schedule->jitter_ms > 0) { /* neighbours: each begins where the one before it ends */
+            if (!is_held_known || decision->n_slots > 1)
+                held = schedule_held_until(schedule, decision->last_slot);
+            is_held_known = true;
+            taken = held = MAX(held, taken);
+        }
+        decision->late_ms = MAX(deciding->now_ms - taken, 0);
     }
 }
 
@@ -103,7 +110,6 @@ static void reset(Deciding *deciding)
     decision->slot = MIN(watermark, since);
     decision->last_slot = MAX(watermark, since);
     decision->n_slots = 0;
-    decision->late_ms = 0;
 }
 
 /* Skips what comes up to `until`; true when that is more than one call looks at. */
@@ -126,11 +132,23 @@ static bool is_due(const Deciding *deciding, int64_t slot)
     return slot + schedule->jitter_ms <= deciding->now_ms || schedule_due_at(schedule, slot) <= deciding->now_ms;
 }
 
+/* A slot cannot be taken before those ahead of it are due, and late is only what could have been taken before: from the first
+ * slot on that is due within the grace none is missed. */
+static int64_t find_in_time(const Schedule *schedule, int64_t now_ms)
+{
+    int64_t latest_ms = now_ms - schedule->grace_ms, slot = MAX(schedule->since, latest_ms - schedule->jitter_ms - 1);
+    if (schedule->jitter_ms == 0)
+        return latest_ms;
+    do {
+        if (!schedule_next_slot(schedule, slot, &slot))
+            return INT64_MAX;
+    } while (schedule_due_at(schedule, slot) < latest_ms);
+    return slot;
+}
+
 static bool is_missed(const Deciding *deciding, int64_t slot)
 {
-    const Schedule *schedule = deciding->schedule;
-    int64_t latest_ms = deciding->now_ms - schedule->grace_ms;
-    return slot + schedule->jitter_ms < latest_ms || schedule_due_at(schedule, slot) < latest_ms;
+    return slot < deciding->in_time;
 }
 
 /* Slots are taken in their order: one whose jitter lies ahead holds those behind it. */
@@ -248,6 +266,7 @@ bool schedule_decide(const Schedule *schedule, const ScheduleState *state, int64
         .n_open = n_open,
         .decisions = decisions,
         .first = decisions->len,
+        .in_time = find_in_time(schedule, now_ms),
         .n = state->n,
         .watermark = state->watermark,
         .n_queued = (int64_t)state->n_queued,
@@ -258,6 +277,6 @@ bool schedule_decide(const Schedule *schedule, const ScheduleState *state, int64
         reset(&deciding);
     start_queued(&deciding, state);
     bool has_more = decide_slots(&deciding);
-    finish_summaries(&deciding);
+    put_lateness(&deciding);
     return has_more;
 }

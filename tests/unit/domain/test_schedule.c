@@ -411,6 +411,65 @@ static void jitter_is_the_same_for_the_same_slot(void **state)
     bench_done(&bench);
 }
 
+/* A jitter that is longer than the interval: what waits behind a slot was not late while it did. */
+static void held_slots_are_not_late(void **state)
+{
+    (void)state;
+    static const char *const MISFIRES[] = {"SKIP", "LATEST", "ALL"};
+    for (size_t i = 0; i < G_N_ELEMENTS(MISFIRES); i++) {
+        Bench bench;
+        int64_t wake, now = 0, n_slots = 0;
+        g_autofree char *text = g_strdup_printf(
+            "{'name':'n','cron':'* * * * *','schedule':{'misfire':'%s','jitterSeconds':300}}", MISFIRES[i]);
+        bench_init(&bench, text);
+        while (schedule_next_wake(bench.schedule, &bench.state, &wake) && wake < at("05:00")) {
+            g_array_set_size(bench.decisions, 0);
+            now = MAX(now, wake + 20);
+            (void)schedule_decide(bench.schedule, &bench.state, now, 0, bench.decisions);
+            g_array_set_size(bench.decisions, MIN(bench.decisions->len, 2)); /* as much as one commit takes */
+            for (guint k = 0; k < bench.decisions->len; k++) {
+                const ScheduleDecision *decision = &g_array_index(bench.decisions, ScheduleDecision, k);
+                assert_int_equal(decision->verdict, SLOT_STARTED);
+                assert_int_equal(decision->late_ms, 20);
+                n_slots++;
+            }
+            assert_true(bench.decisions->len > 0);
+            record(&bench);
+        }
+        assert_true(n_slots >= 294);
+        /* A stop: those that could be taken more than a minute ago are missed. */
+        g_array_set_size(bench.decisions, 0);
+        (void)schedule_decide(bench.schedule, &bench.state, at("06:00"), 0, bench.decisions);
+        record(&bench);
+        bool is_missed = g_array_index(bench.decisions, ScheduleDecision, 0).reason == SLOT_MISFIRE;
+        assert_true(is_missed == (i < 2));
+        bench_done(&bench);
+    }
+}
+
+/* Against the definition: the latest start of all slots up to an instant. */
+static void slots_hold_those_behind_them(void **state)
+{
+    (void)state;
+    static const char *const FLOWS[] = {
+        "{'name':'n','cron':'* * * * * *','schedule':{'jitterSeconds':86400}}",
+        "{'name':'n','cron':'* * * * *','schedule':{'jitterSeconds':300,'startAt':'2026-02-02T00:02:00Z'}}",
+        "{'name':'n','cron':'0 * * * *','schedule':{'jitterSeconds':7200}}",
+        "{'name':'n','cron':'0 0 1 1 *','schedule':{'jitterSeconds':60}}",
+        "{'name':'n','cron':'* * * * *'}",
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(FLOWS); i++) {
+        Bench bench;
+        int64_t slot = at("00:00"), held = INT64_MIN;
+        bench_init(&bench, FLOWS[i]);
+        for (int n = 0; n < 300 && schedule_next_slot(bench.schedule, slot, &slot); n++) {
+            held = MAX(held, schedule_due_at(bench.schedule, slot));
+            assert_true(schedule_held_until(bench.schedule, slot) == held);
+        }
+        bench_done(&bench);
+    }
+}
+
 static void the_next_run_is_ahead_and_not_decided(void **state)
 {
     (void)state;
@@ -531,6 +590,8 @@ int main(void)
         cmocka_unit_test(an_old_version_decides_nothing_after_a_newer_one),
         cmocka_unit_test(the_first_schedule_of_a_flow_begins_with_it),
         cmocka_unit_test(jitter_is_the_same_for_the_same_slot),
+        cmocka_unit_test(held_slots_are_not_late),
+        cmocka_unit_test(slots_hold_those_behind_them),
         cmocka_unit_test(the_next_run_is_ahead_and_not_decided),
         cmocka_unit_test(inputs_know_their_slot),
         cmocka_unit_test(run_ids_follow_from_flow_and_slot),
