@@ -31,6 +31,8 @@ typedef enum {
     SLOT_QUEUE_FULL, /* SCHEDULE_QUEUE_MAX are waiting */
     SLOT_BEFORE_START,
     SLOT_AFTER_END, /* the first one past endAt; those after it are no slots any more */
+    SLOT_CHANGED,   /* it was waiting when the flow got other slots, or a pause */
+    SLOT_ENDED,     /* it was waiting when the flow lost its cron, or was deleted */
 } SlotReason;
 
 typedef struct {
@@ -40,8 +42,9 @@ typedef struct {
     int64_t slot, last_slot; /* the same, but in a summary and a reset */
     int64_t n_slots;         /* 0 in a reset: they were another schedule's */
     int64_t decided_at;
-    int64_t late_ms;      /* after the last slot could be taken, jitters included; 0 in a reset */
-    bool was_queued;      /* STARTED: from the queue; the watermark stays */
+    int64_t late_ms; /* after the last slot could be taken, jitters included; 0 in a reset and where a queue ends */
+    /* Out of the queue; the watermark stays. SKIPPED: all that waited, n_slots of them; there may be others between. */
+    bool was_queued;
     bool cancels_running; /* STARTED: the runs that are open are stopped first */
     int64_t since;        /* Flow.scheduled_since it was decided by */
     int64_t flow_version;
@@ -92,6 +95,10 @@ bool schedule_is_stale(const Schedule *schedule, const ScheduleState *state);
 bool schedule_decide(const Schedule *schedule, const ScheduleState *state, int64_t now_ms, size_t n_open,
                      GArray *decisions);
 
+/* What becomes of slots that wait when a flow has no schedule any more; false: none does, or a newer version has decided.
+ * `flow`: the version that has none. */
+bool schedule_end_queue(const ScheduleState *state, const Flow *flow, int64_t now_ms, ScheduleDecision *ret_decision);
+
 /* UUIDv8 of `slot`, the flow and the slot: two schedulers, a crash and a clock set back give one run. */
 Id schedule_run_id(const Id *flow_id, int64_t slot_ms);
 /* The inputs of a slot's run. INVALID only for a flow that was not validated here. */
@@ -109,7 +116,7 @@ void schedule_state_from(ScheduleState *state, const ScheduleDecision *decision)
  * `queue` (NULL when none waits). */
 void schedule_state_from_tail(ScheduleState *state, const ScheduleDecision *last, int64_t *take_queue);
 void schedule_state_done(ScheduleState *state);
-/* False (the state untouched) when it is not the next one, or takes a slot from the queue that is not its first. */
+/* False (the state untouched) when it is not the next one, or takes slots from the queue that are not its first. */
 MUST_CHECK bool schedule_state_fold(ScheduleState *state, const ScheduleDecision *decision, GError **error);
 
 void schedule_decision_encode(const ScheduleDecision *decision, const Id *flow_id, GString *out);

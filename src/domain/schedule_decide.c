@@ -66,7 +66,7 @@ static void put_lateness(Deciding *deciding)
     bool is_held_known = false;
     for (guint i = deciding->first; i < deciding->decisions->len; i++) {
         ScheduleDecision *decision = &g_array_index(deciding->decisions, ScheduleDecision, i);
-        if (decision->verdict == SLOT_RESET)
+        if (decision->verdict == SLOT_RESET || (decision->verdict == SLOT_SKIPPED && decision->was_queued))
             continue;
         int64_t taken = schedule_due_at(schedule, decision->last_slot);
         if (!decision->was_queued &&
@@ -101,10 +101,42 @@ static void start_queued(Deciding *deciding, const ScheduleState *state)
     }
 }
 
+/* Nothing that waits starts any more. Told before what it follows from, so that a journal that ends here says only that. */
+static ScheduleDecision skip_queue(const ScheduleState *state, SlotReason reason, int64_t flow_version, int64_t now_ms)
+{
+    return (ScheduleDecision){
+        .n = state->n + 1,
+        .verdict = SLOT_SKIPPED,
+        .reason = reason,
+        .slot = state->queue[0],
+        .last_slot = state->queue[state->n_queued - 1],
+        .n_slots = (int64_t)state->n_queued,
+        .decided_at = now_ms,
+        .was_queued = true,
+        .since = state->since,
+        .flow_version = flow_version,
+        .watermark = state->watermark,
+    };
+}
+
+bool schedule_end_queue(const ScheduleState *state, const Flow *flow, int64_t now_ms, ScheduleDecision *ret_decision)
+{
+    if (state->n_queued == 0 || flow->version < state->flow_version)
+        return false;
+    *ret_decision = skip_queue(state, SLOT_ENDED, flow->version, now_ms);
+    return true;
+}
+
 /* Other slots than those decided so far. Between the watermark and the change lies what the former schedule may still have
  * owed; with a clock that was set back it is what the new one has before the watermark. Neither starts. */
-static void reset(Deciding *deciding)
+static void reset(Deciding *deciding, const ScheduleState *state)
 {
+    if (state->n_queued > 0) {
+        ScheduleDecision end = skip_queue(state, SLOT_CHANGED, deciding->schedule->flow_version, deciding->now_ms);
+        g_array_append_val(deciding->decisions, end);
+        deciding->n++;
+        deciding->n_queued = 0;
+    }
     int64_t since = deciding->schedule->since, watermark = deciding->watermark;
     ScheduleDecision *decision = add_decision(deciding, SLOT_RESET, SLOT_NO_REASON, since);
     decision->slot = MIN(watermark, since);
@@ -274,8 +306,9 @@ bool schedule_decide(const Schedule *schedule, const ScheduleState *state, int64
     if (schedule_is_stale(schedule, state))
         return false;
     if (state->since != schedule->since) /* first: what follows is recorded with the new instant */
-        reset(&deciding);
-    start_queued(&deciding, state);
+        reset(&deciding, state);
+    else
+        start_queued(&deciding, state);
     bool has_more = decide_slots(&deciding);
     put_lateness(&deciding);
     return has_more;

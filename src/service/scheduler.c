@@ -137,7 +137,10 @@ static bool take_notes(Scheduler *scheduler)
         MUTEX_SCOPE(&notes->mu);
         changed = take_ids(&notes->changed);
         ended = take_ids(&notes->ended);
-        scheduler->is_loaded = scheduler->is_loaded && !notes->has_overflown;
+        if (notes->has_overflown) {
+            scheduler->is_loaded = scheduler->has_looked = false;
+            scheduler->looked_until = (Id){""};
+        }
         notes->has_overflown = false;
     }
     bool is_done = true;
@@ -216,7 +219,7 @@ static bool do_all(Scheduler *scheduler)
         if (!scheduler_decide_group(scheduler, group, n) || !scheduler_carry_out(scheduler) || !take_notes(scheduler))
             return false;
     }
-    return scheduler_backfills_step(scheduler);
+    return scheduler_look_for_ended(scheduler) && scheduler_backfills_step(scheduler);
 }
 
 /* Until the next flow wakes, or a backfill is to be looked at. */

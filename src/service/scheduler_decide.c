@@ -247,6 +247,21 @@ bool scheduler_decide_group(Scheduler *scheduler, Planned *const *due, size_t n)
     return is_recorded;
 }
 
+bool scheduler_end_queue(Scheduler *scheduler, Planned *planned, const Flow *newest)
+{
+    for (;;) {
+        g_autoptr(GArray) rulings = g_array_new(FALSE, FALSE, sizeof(Ruling));
+        Ruling ruling = {.planned = planned};
+        if (planned->must_reload && !scheduler_reload_state(scheduler, planned))
+            return false;
+        if (!schedule_end_queue(&planned->state, newest, clock_wall_ms(scheduler->service->clock), &ruling.decision))
+            return true;
+        g_array_append_val(rulings, ruling);
+        if (!record(scheduler, rulings))
+            return false;
+    }
+}
+
 bool scheduler_decide_until(Scheduler *scheduler, Planned *planned, int64_t as_of)
 {
     for (;;) {

@@ -8,6 +8,7 @@
 #define PAGE 1000
 #define QUEUE_PAGE 200
 #define POLL_PAGE 500
+#define LOOK_PAGE 50 /* flows of one step that are looked at for slots that wait: some 50 ms with a store far away */
 /* A poll looks back so far: replicas' clocks may differ so much, and a version may show so long after its instant. What is
  * missed all the same is found when everything is read again, or when the flow is due. */
 #define POLL_OVERLAP_MS 30000
@@ -135,9 +136,26 @@ static bool has_other_slots(const Planned *planned, const Flow *newest)
     return !is_scheduled(newest) || newest->scheduled_since != schedule_since(planned->schedule);
 }
 
-/* A flow deleted by force stops what its slots have started, also what was started just now. */
-static bool end_schedule(Scheduler *scheduler, Planned *planned, const Flow *newest)
+/* What waits never starts. */
+static bool end_queue(Scheduler *scheduler, const Id *flow_id, Planned *planned, const Flow *newest)
 {
+    if (newest == NULL) /* gone with its journal */
+        return true;
+    if (planned != NULL)
+        return scheduler_end_queue(scheduler, planned, newest);
+    if (newest->version == 1) /* it never had a schedule */
+        return true;
+    Planned past = {.flow_id = *flow_id, .must_reload = true, .created_at = newest->created_at};
+    bool is_done = scheduler_end_queue(scheduler, &past, newest);
+    schedule_state_done(&past.state);
+    return is_done;
+}
+
+/* A flow deleted by force stops what its slots have started, also what was started just now. */
+static bool end_schedule(Scheduler *scheduler, const Id *flow_id, Planned *planned, const Flow *newest)
+{
+    if (!end_queue(scheduler, flow_id, planned, newest))
+        return false;
     if (planned != NULL)
         scheduler_forget(scheduler, planned);
     if (newest == NULL || !newest->stops_runs)
@@ -160,7 +178,7 @@ bool scheduler_take_flow(Scheduler *scheduler, const Id *flow_id, const Flow *ne
             return false;
     }
     if (!is_scheduled(newest))
-        return end_schedule(scheduler, planned, newest);
+        return end_schedule(scheduler, flow_id, planned, newest);
     if (planned == NULL) {
         planned = add(scheduler, newest, &error);
         if (planned == NULL)
@@ -257,6 +275,43 @@ bool scheduler_load(Scheduler *scheduler)
         g_autofree char *ms = g_strdup_printf("%" G_GINT64_FORMAT, clock_monotonic_ms(service->clock) - began_at);
         log_event(LOG_INFO, "schedules are loaded", "flows", n, "ms", ms, NULL);
     }
+    return true;
+}
+
+static bool has_waiting(const DecisionPage *page)
+{
+    ScheduleDecision last;
+    Id of;
+    return page->n_entries > 0 &&
+           schedule_decision_decode(page->entries[0].text, page->entries[0].size, &last, &of, NULL) &&
+           last.n_queued > 0;
+}
+
+bool scheduler_look_for_ended(Scheduler *scheduler)
+{
+    Store *store = scheduler->service->store;
+    Id ids[LOOK_PAGE];
+    size_t n = 0;
+    g_autoptr(GError) error = NULL;
+    if (scheduler->has_looked)
+        return true;
+    bool is_read = store_list_flow_ids(store, scheduler->looked_until.text, LOOK_PAGE, ids, &n, &error);
+    for (size_t i = 0; i < n && is_read; i++) {
+        if (g_hash_table_contains(scheduler->by_flow, ids[i].text))
+            continue;
+        g_autoptr(DecisionPage) page = store_read_newest_decisions(store, ids[i].text, INT64_MAX, 1, &error);
+        is_read = page != NULL;
+        if (is_read && has_waiting(page) && !scheduler_look_at_flow(scheduler, &ids[i]))
+            return false;
+    }
+    service_note_store(scheduler->service, error);
+    if (!is_read) {
+        scheduler_fail(scheduler, "looking for slots that wait in vain", error->message);
+        return false;
+    }
+    scheduler->has_looked = n < LOOK_PAGE;
+    if (n > 0)
+        scheduler->looked_until = ids[n - 1];
     return true;
 }
 
