@@ -48,6 +48,7 @@ Scheduler *scheduler_new(Service *service)
     Id own = id_make(clock_wall_ms(service->clock));
     scheduler->salt = service->is_shared ? g_str_hash(own.text) : 0;
     scheduler->polled = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    scheduler->given_up = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     scheduler->owed = g_array_new(FALSE, FALSE, sizeof(Owed));
     scheduler->made = g_array_new(FALSE, FALSE, sizeof(DecisionKey));
     scheduler->sightings = sightings_new(SIGHTINGS_MAX);
@@ -62,6 +63,7 @@ void scheduler_free(Scheduler *scheduler)
     g_tree_unref(scheduler->by_wake);
     g_hash_table_unref(scheduler->by_flow);
     g_hash_table_unref(scheduler->polled);
+    g_hash_table_unref(scheduler->given_up);
     g_array_unref(scheduler->owed);
     g_array_unref(scheduler->made);
     sightings_free(scheduler->sightings);
@@ -240,6 +242,7 @@ int64_t scheduler_step(Scheduler *scheduler)
         return LOOK_MS;
     bool is_done = do_all(scheduler);
     atomic_store(&service->schedules.n_flows, g_hash_table_size(scheduler->by_flow));
+    atomic_store(&service->schedules.n_given_up, g_hash_table_size(scheduler->given_up));
     atomic_store(&service->schedules.n_owed, scheduler->owed->len);
     if (!is_done)
         return RETRY_MS;

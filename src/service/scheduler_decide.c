@@ -67,14 +67,18 @@ static bool count_open(Scheduler *scheduler, const Planned *planned, size_t *ret
 
 /* ---- deciding ---- */
 
-static bool decide(Scheduler *scheduler, Planned *planned, int64_t as_of, GArray *rulings)
+/* NULL in *ret_planned: it was given up. */
+static bool decide(Scheduler *scheduler, Planned **ret_planned, int64_t as_of, GArray *rulings)
 {
+    Planned *planned = *ret_planned;
+    Id flow_id = planned->flow_id;
     g_autoptr(GError) error = NULL;
     size_t n_open;
     if (!count_open(scheduler, planned, &n_open, &error)) {
-        service_note_store(scheduler->service, error);
-        scheduler_fail(scheduler, "counting open runs", error->message);
-        return false;
+        if (!scheduler_give_up(scheduler, &flow_id, error))
+            return false;
+        *ret_planned = NULL;
+        return true;
     }
     g_autoptr(GArray) decisions = g_array_new(FALSE, FALSE, sizeof(ScheduleDecision));
     (void)schedule_decide(planned->schedule, &planned->state, as_of, n_open, decisions);
@@ -212,8 +216,10 @@ static bool catch_up(Scheduler *scheduler, Planned **planned)
     Id flow_id = (*planned)->flow_id;
     if (!(*planned)->must_reload)
         return true;
-    if (!scheduler_reload_state(scheduler, *planned))
+    if (!scheduler_reload_state(scheduler, planned))
         return false;
+    if (*planned == NULL)
+        return true;
     if (!schedule_is_stale((*planned)->schedule, &(*planned)->state))
         return true;
     *planned = NULL;
@@ -236,7 +242,7 @@ bool scheduler_decide_group(Scheduler *scheduler, Planned *const *due, size_t n)
         if (!catch_up(scheduler, &group[i]))
             return false;
         guint before = rulings->len;
-        if (group[i] != NULL && !decide(scheduler, group[i], clock_wall_ms(service->clock), rulings))
+        if (group[i] != NULL && !decide(scheduler, &group[i], clock_wall_ms(service->clock), rulings))
             return false;
         n_said[i] = rulings->len - before;
     }
@@ -251,9 +257,12 @@ bool scheduler_end_queue(Scheduler *scheduler, Planned *planned, const Flow *new
 {
     for (;;) {
         g_autoptr(GArray) rulings = g_array_new(FALSE, FALSE, sizeof(Ruling));
-        Ruling ruling = {.planned = planned};
-        if (planned->must_reload && !scheduler_reload_state(scheduler, planned))
+        Ruling ruling;
+        if (planned->must_reload && !scheduler_reload_state(scheduler, &planned))
             return false;
+        if (planned == NULL)
+            return true;
+        ruling.planned = planned;
         if (!schedule_end_queue(&planned->state, newest, clock_wall_ms(scheduler->service->clock), &ruling.decision))
             return true;
         g_array_append_val(rulings, ruling);
@@ -266,9 +275,9 @@ bool scheduler_decide_until(Scheduler *scheduler, Planned *planned, int64_t as_o
 {
     for (;;) {
         g_autoptr(GArray) rulings = g_array_new(FALSE, FALSE, sizeof(Ruling));
-        if (planned->must_reload && !scheduler_reload_state(scheduler, planned))
+        if (planned->must_reload && !scheduler_reload_state(scheduler, &planned))
             return false;
-        if (!decide(scheduler, planned, as_of, rulings))
+        if (planned != NULL && !decide(scheduler, &planned, as_of, rulings))
             return false;
         if (rulings->len == 0)
             return true;

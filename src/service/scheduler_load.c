@@ -75,23 +75,25 @@ static bool set_state(Scheduler *scheduler, Planned *planned, const char *text, 
     return true;
 }
 
-/* True when the flow alone is given up (damage), false when everything has to wait for the store. */
-static bool give_up(Scheduler *scheduler, const Id *flow_id, const GError *error)
+bool scheduler_give_up(Scheduler *scheduler, const Id *flow_id, const GError *error)
 {
     service_note_store(scheduler->service, flowops_error_is_retryable(error) ? error : NULL);
     if (flowops_error_is_retryable(error)) {
         scheduler_fail(scheduler, "reading", error->message);
         return false;
     }
-    log_error(LOG_ERROR, "a flow cannot be scheduled", error, "flowId", flow_id->text, NULL);
+    if (g_hash_table_add(scheduler->given_up, g_strdup(flow_id->text)))
+        log_error(LOG_ERROR, "a flow cannot be scheduled", error, "flowId", flow_id->text, NULL);
     Planned *planned = g_hash_table_lookup(scheduler->by_flow, flow_id->text);
     if (planned != NULL)
         scheduler_forget(scheduler, planned);
     return true;
 }
 
-bool scheduler_reload_state(Scheduler *scheduler, Planned *planned)
+bool scheduler_reload_state(Scheduler *scheduler, Planned **ret_planned)
 {
+    Planned *planned = *ret_planned;
+    Id flow_id = planned->flow_id;
     g_autoptr(GError) error = NULL;
     g_autoptr(DecisionPage) page =
         store_read_newest_decisions(scheduler->service->store, planned->flow_id.text, INT64_MAX, 1, &error);
@@ -100,9 +102,12 @@ bool scheduler_reload_state(Scheduler *scheduler, Planned *planned)
         is_read = set_state(scheduler, planned, page->entries[0].text, page->entries[0].size, &error);
     else if (is_read)
         is_read = set_state(scheduler, planned, NULL, 0, &error);
-    if (!is_read)
-        scheduler_fail(scheduler, "reading decisions", error->message);
-    return is_read;
+    if (is_read)
+        return true;
+    if (!scheduler_give_up(scheduler, &flow_id, error))
+        return false;
+    *ret_planned = NULL;
+    return true;
 }
 
 /* ---- a flow's versions ---- */
@@ -156,8 +161,10 @@ static bool end_schedule(Scheduler *scheduler, const Id *flow_id, Planned *plann
 {
     if (!end_queue(scheduler, flow_id, planned, newest))
         return false;
+    planned = g_hash_table_lookup(scheduler->by_flow, flow_id->text);
     if (planned != NULL)
         scheduler_forget(scheduler, planned);
+    g_hash_table_remove(scheduler->given_up, flow_id->text);
     if (newest == NULL || !newest->stops_runs)
         return true;
     bool is_done = scheduler_carry_out(scheduler);
@@ -176,24 +183,28 @@ bool scheduler_take_flow(Scheduler *scheduler, const Id *flow_id, const Flow *ne
         int64_t changed_at = is_scheduled(newest) ? newest->scheduled_since : newest->updated_at;
         if (!scheduler_decide_until(scheduler, planned, MIN(changed_at, clock_wall_ms(scheduler->service->clock))))
             return false;
+        planned = g_hash_table_lookup(scheduler->by_flow, flow_id->text);
     }
     if (!is_scheduled(newest))
         return end_schedule(scheduler, flow_id, planned, newest);
     if (planned == NULL) {
         planned = add(scheduler, newest, &error);
         if (planned == NULL)
-            return give_up(scheduler, flow_id, error);
-        if (!scheduler_reload_state(scheduler, planned)) {
+            return scheduler_give_up(scheduler, flow_id, error);
+        if (!scheduler_reload_state(scheduler, &planned)) {
             scheduler_forget(scheduler, planned);
             return false;
         }
+        if (planned == NULL)
+            return true;
     } else {
         Schedule *schedule = service_open_schedule(scheduler->service, newest, &error);
         if (schedule == NULL)
-            return give_up(scheduler, flow_id, error);
+            return scheduler_give_up(scheduler, flow_id, error);
         schedule_free(planned->schedule);
         planned->schedule = schedule;
     }
+    g_hash_table_remove(scheduler->given_up, flow_id->text);
     scheduler_plan(scheduler, planned, true);
     return true;
 }
@@ -203,7 +214,7 @@ bool scheduler_look_at_flow(Scheduler *scheduler, const Id *flow_id)
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) newest = service_load_flow(scheduler->service, flow_id->text, 0, &error);
     if (newest == NULL && error->code != FLOWOPS_NOT_FOUND)
-        return give_up(scheduler, flow_id, error);
+        return scheduler_give_up(scheduler, flow_id, error);
     return scheduler_take_flow(scheduler, flow_id, newest);
 }
 
@@ -214,7 +225,7 @@ static bool take_item(Scheduler *scheduler, const ScheduledFlow *item, const Id 
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) flow = flow_decode(item->flow, item->flow_size, &error);
     if (flow == NULL)
-        return give_up(scheduler, page_end, error);
+        return scheduler_give_up(scheduler, page_end, error);
     Planned *planned = g_hash_table_lookup(scheduler->by_flow, flow->id.text);
     if (planned != NULL) {
         planned->round = scheduler->round;
@@ -224,8 +235,9 @@ static bool take_item(Scheduler *scheduler, const ScheduledFlow *item, const Id 
     if (planned == NULL || !set_state(scheduler, planned, item->decision, item->decision_size, &error)) {
         if (planned != NULL)
             scheduler_forget(scheduler, planned); /* so that the next reading begins anew */
-        return give_up(scheduler, &flow->id, error);
+        return scheduler_give_up(scheduler, &flow->id, error);
     }
+    g_hash_table_remove(scheduler->given_up, flow->id.text);
     scheduler_plan(scheduler, planned, true);
     return true;
 }

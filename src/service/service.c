@@ -572,6 +572,7 @@ ServiceHealth service_health(Service *service)
     };
     ScheduleFigures *schedules = &health.schedules;
     schedules->n_flows = atomic_load(&service->schedules.n_flows);
+    schedules->n_given_up = atomic_load(&service->schedules.n_given_up);
     schedules->n_owed = atomic_load(&service->schedules.n_owed);
     schedules->late_sum_ms = atomic_load(&service->schedules.late_sum_ms);
     for (size_t i = 0; i < G_N_ELEMENTS(schedules->n_decisions); i++)

@@ -47,6 +47,25 @@ static void assert_story(Case *c, const char *expected)
     assert_string_equal(story->str, expected);
 }
 
+/* A decision that nobody can read, behind the last one. */
+static void damage_journal(Case *c, int64_t n)
+{
+    static const char BROKEN[] = "{\"flowId\":\"";
+    g_autoptr(GError) error = NULL;
+    StoreWrite write = {.kind = WRITE_DECISION,
+                        .decision = {.key = {c->subject.id, n},
+                                     .text = BROKEN,
+                                     .size = strlen(BROKEN),
+                                     .decided_at = clock_wall_ms(c->world.clock)}};
+    assert_true(store_write(c->world.store, &write, 1, &error));
+    assert_int_equal(write.ret_outcome, WRITTEN);
+}
+
+static int64_t count_given_up(Case *c)
+{
+    return service_health(c->replica->service).schedules.n_given_up;
+}
+
 static int64_t count_open(Case *c)
 {
     int64_t n;
@@ -166,6 +185,31 @@ static void delete_flow(Case *c, bool is_forced)
     call->is_forced = is_forced;
     assert_int_equal(do_service_call(c->replica, call), RESULT_OK);
     service_call_free(call);
+}
+
+/* The others go on, whatever is to be done with it: decided, changed, deleted. */
+static void test_a_damaged_journal_stops_its_flow_alone(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        Case c;
+        case_begin(&c, "\"overlap\":\"QUEUE\"");
+        hour(&c);
+        Case other = c;
+        create(&c.world, &other.subject);
+        step(c.replica);
+        assert_int_equal(count_given_up(&c), 0);
+        damage_journal(&c, 2);
+        if (i == 1)
+            remove_cron(&c);
+        if (i == 2)
+            delete_flow(&c, true);
+        for (int k = 0; k < 3; k++)
+            hour(&c);
+        assert_story(&other, "started 2, queued 3, queued 4");
+        assert_int_equal(count_given_up(&c), i == 0);
+        world_end(&c.world);
+    }
 }
 
 /* Of the slots of the first three hours, how many a backfill would start. */
@@ -385,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_queued_slots_wait_for_their_turn),
         cmocka_unit_test(test_a_pause_ends_the_queue),
         cmocka_unit_test(test_what_waits_is_told_its_end),
+        cmocka_unit_test(test_a_damaged_journal_stops_its_flow_alone),
         cmocka_unit_test(test_a_start_stops_what_runs),
         cmocka_unit_test(test_open_runs_are_skipped_over),
         cmocka_unit_test(test_no_room_for_a_run),
