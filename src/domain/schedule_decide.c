@@ -149,7 +149,9 @@ static bool skip_until(Deciding *deciding, SlotReason reason, int64_t until)
 {
     const Schedule *schedule = deciding->schedule;
     int64_t slot;
-    for (int i = 0; cron_next(schedule->cron, schedule->zone, deciding->watermark, &slot) && slot <= until; i++) {
+    g_auto(CronWalk) walk;
+    cron_walk_init(&walk, schedule->cron, schedule->zone, deciding->watermark);
+    for (int i = 0; cron_walk_next(&walk, &slot) && slot <= until; i++) {
         if (i == SCHEDULE_SCAN_MAX)
             return true;
         skip(deciding, reason, slot);
@@ -183,11 +185,22 @@ static bool is_missed(const Deciding *deciding, int64_t slot)
     return slot < deciding->in_time;
 }
 
+/* Through the undecided slots within startAt; next_due() ends it. */
+static void begin_due(const Deciding *deciding, CronWalk *slots)
+{
+    const Schedule *schedule = deciding->schedule;
+    int64_t after = deciding->watermark;
+    if (schedule->start_at != INT64_MIN)
+        after = MAX(after, schedule->start_at - 1);
+    cron_walk_init(slots, schedule->cron, schedule->zone, after);
+}
+
 /* Slots are taken in their order: one whose jitter lies ahead holds those behind it. */
-static bool next_due(const Deciding *deciding, int64_t after, int64_t *ret_slot)
+static bool next_due(const Deciding *deciding, CronWalk *slots, int64_t *ret_slot)
 {
     int64_t slot;
-    if (!schedule_next_slot(deciding->schedule, after, &slot) || slot > deciding->now_ms || !is_due(deciding, slot))
+    if (!cron_walk_next(slots, &slot) || slot > MIN(deciding->now_ms, deciding->schedule->end_at) ||
+        !is_due(deciding, slot))
         return false;
     *ret_slot = slot;
     return true;
@@ -196,9 +209,11 @@ static bool next_due(const Deciding *deciding, int64_t after, int64_t *ret_slot)
 static Walk count_due(const Deciding *deciding)
 {
     Walk walk = {.last_startable = -1};
-    int64_t at = deciding->watermark;
+    int64_t at;
     Misfire misfire = deciding->schedule->misfire;
-    while (next_due(deciding, at, &at)) {
+    g_auto(CronWalk) slots;
+    begin_due(deciding, &slots);
+    while (next_due(deciding, &slots, &at)) {
         if (walk.n == SCHEDULE_SCAN_MAX) {
             walk.has_more = true;
             break;
@@ -260,9 +275,11 @@ static void decide_slot(Deciding *deciding, const Walk *walk, int64_t i, int64_t
 static bool decide_due(Deciding *deciding)
 {
     Walk walk = count_due(deciding);
-    int64_t n = walk.has_more ? walk.n - SCHEDULE_STARTS_MAX : walk.n, slot = deciding->watermark;
+    int64_t n = walk.has_more ? walk.n - SCHEDULE_STARTS_MAX : walk.n, slot;
+    g_auto(CronWalk) slots;
+    begin_due(deciding, &slots);
     for (int64_t i = 0; i < n; i++) {
-        bool is_there = next_due(deciding, slot, &slot);
+        bool is_there = next_due(deciding, &slots, &slot);
         g_assert(is_there); /* it was counted */
         decide_slot(deciding, &walk, i, slot);
     }

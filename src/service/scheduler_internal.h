@@ -44,6 +44,7 @@ struct Scheduler {
     int64_t reload_at;    /* monotonic; shared store */
     int64_t poll_at;      /* monotonic; shared store */
     int64_t changed_from; /* wall; where the next poll begins */
+    size_t decide_from;   /* where in the next group: behind those that took the last one's time */
     GHashTable *given_up; /* ids of flows whose schedule or journal is damaged, each told once */
     GHashTable *polled;   /* flow id -> version: what the last poll has found */
     int64_t sweep_at;     /* monotonic */
