@@ -279,10 +279,12 @@ bool scheduler_end_queue(Scheduler *scheduler, Planned *planned, const Flow *new
     for (;;) {
         g_autoptr(GArray) rulings = g_array_new(FALSE, FALSE, sizeof(Ruling));
         Ruling ruling;
-        if (planned->must_reload && !scheduler_reload_state(scheduler, &planned))
-            return false;
-        if (planned == NULL)
-            return true;
+        if (planned->must_reload) {
+            if (!scheduler_reload_state(scheduler, &planned))
+                return false;
+            if (planned == NULL)
+                return true;
+        }
         ruling.planned = planned;
         if (!schedule_end_queue(&planned->state, newest, clock_wall_ms(scheduler->service->clock), &ruling.decision))
             return true;
@@ -296,11 +298,15 @@ bool scheduler_decide_until(Scheduler *scheduler, Planned *planned, int64_t as_o
 {
     for (;;) {
         g_autoptr(GArray) rulings = g_array_new(FALSE, FALSE, sizeof(Ruling));
-        if (planned->must_reload && !scheduler_reload_state(scheduler, &planned))
+        if (planned->must_reload) {
+            if (!scheduler_reload_state(scheduler, &planned))
+                return false;
+            if (planned == NULL)
+                return true;
+        }
+        if (!decide(scheduler, &planned, as_of, rulings))
             return false;
-        if (planned != NULL && !decide(scheduler, &planned, as_of, rulings))
-            return false;
-        if (rulings->len == 0)
+        if (planned == NULL || rulings->len == 0)
             return true;
         if (!record(scheduler, rulings))
             return false;
