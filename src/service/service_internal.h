@@ -131,7 +131,7 @@ struct Service {
     CronZones *zones; /* guarded by zones_mu */
     SchedulerNotes notes;
     struct {
-        atomic_int_fast64_t n_flows, n_owed, n_decisions[4], n_late[LATENESS_BUCKETS], late_sum_ms;
+        atomic_int_fast64_t n_flows, n_given_up, n_owed, n_decisions[4], n_late[LATENESS_BUCKETS], late_sum_ms;
     } schedules;
 
     bool is_shared; /* other processes write to the store, too: what is cached may be behind */
