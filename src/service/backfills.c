@@ -240,6 +240,23 @@ static void answer(ServiceCall *call, const Backfill *backfill)
     backfill_encode(backfill, call->data);
 }
 
+/* A writer that died between an entry and what lists and the scheduler look at has left a backfill that nobody finds. To
+ * write its newest entry again is a conflict, which brings that forward. */
+static bool bring_forward(Service *service, const Backfill *backfill, const BackfillPlan *plan, GError **error)
+{
+    Bell latch;
+    g_autoptr(GError) failure = NULL;
+    if (!service->is_shared)
+        return true;
+    bell_init(&latch);
+    bool is_done = service_append_backfill(service, backfill, backfill->n == 1 ? plan : NULL, &latch, &failure) ||
+                   failure->code == FLOWOPS_CONFLICT;
+    bell_done(&latch);
+    if (!is_done)
+        g_propagate_error(error, g_steal_pointer(&failure));
+    return is_done;
+}
+
 /* True when the call is settled: its Idempotency-Key was used before, or the store failed. */
 static bool is_repeated(Service *service, ServiceCall *call)
 {
@@ -252,8 +269,11 @@ static bool is_repeated(Service *service, ServiceCall *call)
         call_fail_with(service, call, error);
     } else if (g_strcmp0(plan.request_digest, call->start.request_digest) != 0) {
         call_fail(call, RESULT_CONFLICT, "this Idempotency-Key was used with another body");
+    } else if (!bring_forward(service, &backfill, &plan, &error)) {
+        call_fail(call, call_result_of(error), "%s", error->message);
     } else {
         answer(call, &backfill);
+        scheduler_note_backfill(service, &backfill.id);
     }
     return true;
 }
