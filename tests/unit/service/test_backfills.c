@@ -278,6 +278,128 @@ static void test_the_same_key(void **state)
     world_end(&bench.world);
 }
 
+/* Its runs may be deleted before another one comes to them. */
+static void test_what_another_one_planned_is_covered(void **state)
+{
+    (void)state;
+    Bench bench;
+    bench_begin(&bench, 1);
+    assert_int_equal(create_backfill(&bench, 6, NULL, NULL), RESULT_OK);
+    Id first = bench.backfill_id;
+    assert_int_equal(create_backfill(&bench, 8, NULL, NULL), RESULT_OK); /* nothing was started yet */
+    assert_int_equal(backfill_of(&bench).n_slots, 2);
+    assert_int_equal(steer(&bench, 0, BACKFILL_CANCEL), RESULT_OK); /* never starts them */
+    bench.backfill_id = first;
+    assert_int_equal(steer(&bench, 0, BACKFILL_PAUSE), RESULT_OK); /* still may */
+    assert_int_equal(create_backfill(&bench, 8, NULL, NULL), RESULT_OK);
+    assert_int_equal(backfill_of(&bench).n_slots, 2);
+    world_end(&bench.world);
+}
+
+typedef struct {
+    Bench *bench;
+    size_t replica;
+    Id id;
+    CallResult result;
+} Rival;
+
+static void *create_rival(void *arg)
+{
+    Rival *rival = arg;
+    ServiceCall *call = call_new(CALL_CREATE_BACKFILL, OWNER);
+    call->backfill.request =
+        (BackfillRequest){.from = FIRST_SLOT_MS, .to = FIRST_SLOT_MS + 6 * HOUR_MS, .max_parallel = PARALLEL};
+    rival->result = ask(rival->bench, rival->replica, call);
+    rival->id = call->backfill.id;
+    service_call_free(call);
+    return NULL;
+}
+
+/* Neither can see the other before it is recorded itself. */
+static void test_of_two_at_once_one_gives_way(void **state)
+{
+    (void)state;
+    Bench bench;
+    GThread *threads[N_REPLICAS];
+    Rival rivals[N_REPLICAS];
+    size_t n_open = 0;
+    bench_begin(&bench, 1);
+    step_one(&bench, 1);
+    int64_t n_before = store_fault_count(bench.world.store, STORE_COUNT_OPEN_BACKFILLS);
+    store_fault_hold(bench.world.store, STORE_COUNT_OPEN_BACKFILLS, true);
+    for (size_t i = 0; i < N_REPLICAS; i++) {
+        rivals[i] = (Rival){.bench = &bench, .replica = i};
+        threads[i] = g_thread_new("rival", create_rival, &rivals[i]);
+    }
+    WAIT_UNTIL(store_fault_count(bench.world.store, STORE_COUNT_OPEN_BACKFILLS) == n_before + N_REPLICAS);
+    store_fault_hold(bench.world.store, STORE_COUNT_OPEN_BACKFILLS, false);
+    for (size_t i = 0; i < N_REPLICAS; i++) {
+        g_thread_join(threads[i]);
+        bench.backfill_id = rivals[i].id;
+        Backfill backfill = backfill_of(&bench);
+        assert_int_equal(rivals[i].result, backfill_is_open(&backfill) ? RESULT_OK : RESULT_CONFLICT);
+        assert_int_equal(backfill.reason, backfill_is_open(&backfill) ? BACKFILL_NO_REASON : BACKFILL_SLOTS_TAKEN);
+        n_open += backfill_is_open(&backfill);
+    }
+    assert_in_range(n_open, 0, 1);
+    assert_int_equal(create_backfill(&bench, 6, NULL, NULL), RESULT_OK); /* what gave way has taken nothing */
+    assert_int_equal(backfill_of(&bench).n_slots, n_open == 0 ? 6 : 0);
+    world_end(&bench.world);
+}
+
+static CallResult create_over(Bench *bench, int64_t from, int64_t to)
+{
+    ServiceCall *call = call_new(CALL_CREATE_BACKFILL, OWNER);
+    call->backfill.request = (BackfillRequest){.from = from, .to = to, .max_parallel = PARALLEL};
+    CallResult result = ask(bench, 0, call);
+    bench->backfill_id = call->backfill.id;
+    service_call_free(call);
+    return result;
+}
+
+static void test_what_is_not_decided_is_left_to_the_scheduler(void **state)
+{
+    (void)state;
+    Bench bench;
+    bench_begin(&bench, 1);
+    Subject flow = {.cron = "0 * * * *", .schedule = "\"misfire\":\"ALL\""};
+    create(&bench.world, &flow);
+    bench.flow.id = flow.id;
+    int64_t made_at = clock_wall_ms(bench.world.clock);
+    clock_fake_advance(bench.world.clock, 3 * HOUR_MS);
+    int64_t now_ms = clock_wall_ms(bench.world.clock);
+    assert_int_equal(create_over(&bench, made_at + 1, now_ms), RESULT_CONFLICT);
+    assert_int_equal(create_over(&bench, made_at - 2 * HOUR_MS, now_ms), RESULT_OK);
+    Backfill backfill = backfill_of(&bench);
+    assert_int_equal(backfill.n_in_range, backfill.n_slots);
+    assert_in_range(backfill.n_slots, 2, 3); /* the flow may have been made on the hour */
+    assert_true(backfill.to <= made_at + 1);
+    come_to_rest(&bench.world, &bench.world.replicas[0]);
+    assert_int_equal(create_over(&bench, made_at + 1, now_ms), RESULT_OK);
+    assert_int_equal(backfill_of(&bench).n_slots, 0);
+    world_end(&bench.world);
+}
+
+/* Whoever took it in died before its scheduler heard of it, and before what lists show was written: the repeat sees to both. */
+static void test_the_same_key_wakes_the_scheduler(void **state)
+{
+    (void)state;
+    Bench bench;
+    Id ids[OPEN_PAGE];
+    bench_begin(&bench, 1);
+    step_one(&bench, 0); /* it looks for backfills now, and on a clock that stands never again */
+    fail_writes(&bench, FAULT_AFTER_EFFECT, 1, 1);
+    assert_int_equal(create_backfill(&bench, 3, "key", "digest"), RESULT_UNKNOWN);
+    step_one(&bench, 0);
+    assert_int_equal(list_open(&bench, ids), 0);
+    fail_writes(&bench, FAULT_BEFORE_EFFECT, 1, 1);
+    assert_int_equal(create_backfill(&bench, 3, "key", "digest"), RESULT_UNAVAILABLE); /* not mended: not answered */
+    assert_int_equal(create_backfill(&bench, 3, "key", "digest"), RESULT_OK);
+    step_one(&bench, 0);
+    assert_int_equal(list_open(&bench, ids), 3);
+    world_end(&bench.world);
+}
+
 static void test_a_store_that_fails_says_so(void **state)
 {
     (void)state;
@@ -377,6 +499,10 @@ int main(void)
         cmocka_unit_test(test_a_deleted_run_is_not_made_again),
         cmocka_unit_test(test_a_run_that_is_there_covers_its_slot),
         cmocka_unit_test(test_the_same_key),
+        cmocka_unit_test(test_what_another_one_planned_is_covered),
+        cmocka_unit_test(test_of_two_at_once_one_gives_way),
+        cmocka_unit_test(test_what_is_not_decided_is_left_to_the_scheduler),
+        cmocka_unit_test(test_the_same_key_wakes_the_scheduler),
         cmocka_unit_test(test_a_store_that_fails_says_so),
         cmocka_unit_test(test_whatever_happens),
     };
