@@ -27,12 +27,14 @@ typedef struct {
     int64_t owed_n;     /* the entry of another process whose runs are not there yet, */
     int64_t owed_since; /* and since when this one sees that; monotonic */
     int64_t look_at;    /* monotonic */
+    int64_t turn;       /* of its last look; 0: it had none */
 } OpenBackfill;
 
 struct OpenBackfills {
     GHashTable *by_id; /* id -> OpenBackfill, owns */
     bool is_loaded;
     int64_t poll_at; /* monotonic; shared store */
+    int64_t n_turns;
 };
 
 typedef enum {
@@ -352,33 +354,49 @@ static Look look_at(Scheduler *scheduler, OpenBackfill *open)
     return look == LOOK_DONE && !open->must_reload && !backfill_is_open(&open->state) ? LOOK_OVER : look;
 }
 
+static gint compare_turns(gconstpointer a, gconstpointer b)
+{
+    const OpenBackfill *one = *(OpenBackfill *const *)a, *other = *(OpenBackfill *const *)b;
+    return one->turn < other->turn ? -1 : one->turn > other->turn;
+}
+
+/* Those that are to be looked at, first who has waited longest: there may be more than a step has time for. */
+static GPtrArray *list_due(const OpenBackfills *backfills, int64_t now_ms)
+{
+    GPtrArray *due = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer open;
+    g_hash_table_iter_init(&iter, backfills->by_id);
+    while (g_hash_table_iter_next(&iter, NULL, &open)) {
+        if (((const OpenBackfill *)open)->look_at <= now_ms)
+            g_ptr_array_add(due, open);
+    }
+    g_ptr_array_sort(due, compare_turns);
+    return due;
+}
+
 bool scheduler_backfills_step(Scheduler *scheduler)
 {
     OpenBackfills *backfills = scheduler->backfills;
     const Clock *clock = scheduler->service->clock;
-    int64_t end_ms = clock_monotonic_ms(clock) + STEP_MS;
+    int64_t now_ms = clock_monotonic_ms(clock), end_ms = now_ms + STEP_MS;
     take_noted(scheduler);
     if (!poll(scheduler))
         return false;
-    GHashTableIter iter;
-    gpointer value;
-    g_hash_table_iter_init(&iter, backfills->by_id);
-    while (!scheduler_is_over(scheduler) && g_hash_table_iter_next(&iter, NULL, &value)) {
-        OpenBackfill *open = value;
-        int64_t now_ms = clock_monotonic_ms(clock);
-        if (now_ms >= end_ms)
-            break; /* the others are due at once */
-        if (open->look_at > now_ms)
-            continue;
+    g_autoptr(GPtrArray) due = list_due(backfills, now_ms);
+    for (guint i = 0; i < due->len && now_ms < end_ms && !scheduler_is_over(scheduler); i++) {
+        OpenBackfill *open = g_ptr_array_index(due, i);
+        open->turn = ++backfills->n_turns;
         Look look = look_at(scheduler, open);
-        if (look == LOOK_OVER)
-            g_hash_table_iter_remove(&iter);
-        else if (look == LOOK_STUCK)
+        if (look == LOOK_STUCK)
             open->look_at = now_ms + DAMAGED_LOOK_MS;
         else if (look == LOOK_FAILED)
             open->look_at = 0;
+        else if (look == LOOK_OVER)
+            g_hash_table_remove(backfills->by_id, open->id.text);
         if (look == LOOK_FAILED)
             return false;
+        now_ms = clock_monotonic_ms(clock);
     }
     return true;
 }

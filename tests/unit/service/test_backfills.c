@@ -380,6 +380,36 @@ static void test_what_is_not_decided_is_left_to_the_scheduler(void **state)
     world_end(&bench.world);
 }
 
+#define N_WAITING 20 /* of an owner */
+#define SLOW_MS 150  /* two looks fill a step */
+
+static World *slow_world;
+static BackfillRecord *(*get_fast)(Store *, const char *, bool, GError **);
+
+static BackfillRecord *get_slowly(Store *store, const char *backfill_id, bool has_plan, GError **error)
+{
+    clock_fake_advance(slow_world->clock, SLOW_MS);
+    return get_fast(store, backfill_id, has_plan, error);
+}
+
+/* The first are due again before the last have had their turn. */
+static void test_each_has_its_turn(void **state)
+{
+    (void)state;
+    Bench bench;
+    Id ids[OPEN_PAGE];
+    bench_begin(&bench, 1);
+    for (int64_t i = 0; i < N_WAITING; i++)
+        assert_int_equal(create_over(&bench, FIRST_SLOT_MS + i * HOUR_MS, FIRST_SLOT_MS + (i + 1) * HOUR_MS), RESULT_OK);
+    slow_world = &bench.world;
+    get_fast = bench.world.store_ops.get_backfill;
+    bench.world.store_ops.get_backfill = get_slowly;
+    for (size_t i = 0; i < N_WAITING / 2; i++)
+        step_one(&bench, 0);
+    assert_int_equal(list_open(&bench, ids), N_WAITING);
+    world_end(&bench.world);
+}
+
 /* Whoever took it in died before its scheduler heard of it, and before what lists show was written: the repeat sees to both. */
 static void test_the_same_key_wakes_the_scheduler(void **state)
 {
@@ -502,6 +532,7 @@ int main(void)
         cmocka_unit_test(test_what_another_one_planned_is_covered),
         cmocka_unit_test(test_of_two_at_once_one_gives_way),
         cmocka_unit_test(test_what_is_not_decided_is_left_to_the_scheduler),
+        cmocka_unit_test(test_each_has_its_turn),
         cmocka_unit_test(test_the_same_key_wakes_the_scheduler),
         cmocka_unit_test(test_a_store_that_fails_says_so),
         cmocka_unit_test(test_whatever_happens),
