@@ -7,6 +7,7 @@
 
 #define DECISIONS_PAGE 1000
 #define BACKFILLS_PAGE 100
+#define COVER_MS 3000 /* to find out what covers the slots, of a reader's time: some 300,000 decisions */
 
 /* ---- the store's form ---- */
 
@@ -66,7 +67,23 @@ bool service_append_backfill(Service *service, const Backfill *backfill, const B
 typedef struct {
     GArray *slots; /* of int64_t, ascending */
     bool *is_covered;
+    int64_t end_ms; /* monotonic */
+    bool is_given_up;
 } Candidates;
+
+/* False: the time is up, or the service ends. */
+static bool may_read_on(Service *service, Candidates *candidates, GError **error)
+{
+    candidates->is_given_up = true;
+    if (atomic_load(&service->is_stopping) || !atomic_load(&service->is_accepting))
+        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_BUSY, "the service is shutting down");
+    else if (clock_monotonic_ms(service->clock) >= candidates->end_ms)
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_BUSY,
+                    "what covers the slots of the range was not read within %d ms; ask for a shorter range", COVER_MS);
+    else
+        candidates->is_given_up = false;
+    return !candidates->is_given_up;
+}
 
 static void cover(Candidates *candidates, int64_t slot)
 {
@@ -132,6 +149,8 @@ static bool cover_decided(Service *service, const Id *flow_id, Candidates *candi
     if (!find_decision(service, flow_id, first, &n, error))
         return false;
     for (bool has_more = true; has_more;) {
+        if (!may_read_on(service, candidates, error))
+            return false;
         g_autoptr(DecisionPage) page =
             store_read_decisions(service->store, flow_id->text, n - 1, DECISIONS_PAGE, error);
         if (page == NULL)
@@ -159,7 +178,8 @@ static bool cover_backfilled(Service *service, const Backfill *listed, Candidate
     if (listed->to <= g_array_index(candidates->slots, int64_t, 0) ||
         listed->from > g_array_index(candidates->slots, int64_t, candidates->slots->len - 1))
         return true;
-    if (!service_load_backfill(service, &listed->id, &backfill, &plan, error)) /* lists may be behind */
+    if (!may_read_on(service, candidates, error) ||
+        !service_load_backfill(service, &listed->id, &backfill, &plan, error)) /* lists may be behind */
         return false;
     size_t n_taken = backfill.status == BACKFILL_CANCELLED ? (size_t)backfill.n_started : plan.n_slots;
     for (size_t i = 0; i < MIN(n_taken, plan.n_slots); i++)
@@ -179,6 +199,8 @@ static bool cover_planned(Service *service, const Flow *flow, const Id *own_id, 
                        .to = INSTANT_NONE,
                        .limit = BACKFILLS_PAGE};
     for (bool has_more = true; has_more;) {
+        if (!may_read_on(service, candidates, error))
+            return false;
         g_autoptr(ListPage) page = store_list_backfills(service->store, &query, error);
         if (page == NULL)
             return false;
@@ -207,7 +229,7 @@ static bool cover_made(Service *service, const Id *flow_id, Candidates *candidat
         size_t n = 0;
         for (; at < candidates->slots->len && n < WRITE_LOOK_MAX; at++)
             known[n++] = (RunSeq){.run_id = schedule_run_id(flow_id, g_array_index(candidates->slots, int64_t, at))};
-        if (!store_find_newer(service->store, known, n, is_there, error))
+        if (!may_read_on(service, candidates, error) || !store_find_newer(service->store, known, n, is_there, error))
             return false;
         for (size_t i = 0; i < n; i++)
             candidates->is_covered[first + i] = candidates->is_covered[first + i] || is_there[i];
@@ -265,16 +287,24 @@ static bool leave_undecided(Service *service, ServiceCall *call, const Flow *flo
     return true;
 }
 
+static void fail_to_cover(Service *service, ServiceCall *call, const Candidates *candidates, const GError *error)
+{
+    if (candidates->is_given_up) /* which says nothing about the store */
+        call_fail(call, RESULT_BUSY, "%s", error->message);
+    else
+        call_fail_with(service, call, error);
+}
+
 /* False: the call has failed. */
 static bool find_missed(Service *service, ServiceCall *call, const Flow *flow, GArray *slots, BackfillPlan *ret_plan)
 {
     g_autoptr(GError) error = NULL;
     g_autofree bool *is_covered = g_new0(bool, slots->len);
-    Candidates candidates = {slots, is_covered};
+    Candidates candidates = {slots, is_covered, clock_monotonic_ms(service->clock) + COVER_MS, false};
     if (slots->len > 0 && (!cover_decided(service, &flow->id, &candidates, &error) ||
                            !cover_planned(service, flow, &call->backfill.id, false, &candidates, &error) ||
                            !cover_made(service, &flow->id, &candidates, &error))) {
-        call_fail_with(service, call, error);
+        fail_to_cover(service, call, &candidates, error);
         return false;
     }
     ret_plan->slots = g_new(int64_t, slots->len);
@@ -403,7 +433,7 @@ static bool stands_alone(Service *service, ServiceCall *call, const Flow *flow, 
     g_autoptr(GError) error = NULL;
     g_autoptr(GArray) slots = g_array_new(FALSE, FALSE, sizeof(int64_t));
     g_autofree bool *is_covered = g_new0(bool, plan->n_slots);
-    Candidates candidates = {slots, is_covered};
+    Candidates candidates = {slots, is_covered, clock_monotonic_ms(service->clock) + COVER_MS, false};
     bool is_taken = false;
     if (plan->n_slots == 0)
         return true;
@@ -419,7 +449,7 @@ static bool stands_alone(Service *service, ServiceCall *call, const Flow *flow, 
         call_fail(call, RESULT_UNKNOWN, "the backfill was recorded, and may have to give way to another: %s",
                   failure->message);
     else if (!is_read)
-        call_fail_with(service, call, error);
+        fail_to_cover(service, call, &candidates, error);
     else
         call_fail(call, RESULT_CONFLICT, "another backfill took slots of the range at the same time");
     scheduler_note_backfill(service, &call->backfill.id);

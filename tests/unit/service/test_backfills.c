@@ -410,6 +410,30 @@ static void test_each_has_its_turn(void **state)
     world_end(&bench.world);
 }
 
+static DecisionPage *(*read_fast)(Store *, const char *, int64_t, size_t, GError **);
+
+static DecisionPage *read_slowly(Store *store, const char *flow_id, int64_t after, size_t limit, GError **error)
+{
+    clock_fake_advance(slow_world->clock, limit > 1 ? HOUR_MS : 0);
+    return read_fast(store, flow_id, after, limit, error);
+}
+
+/* A reader has more to do than to read one flow's journal. */
+static void test_a_long_journal_is_not_read_to_its_end(void **state)
+{
+    (void)state;
+    Bench bench;
+    bench_begin(&bench, 1);
+    slow_world = &bench.world;
+    read_fast = bench.world.store_ops.read_decisions;
+    bench.world.store_ops.read_decisions = read_slowly;
+    assert_int_equal(create_backfill(&bench, 3, NULL, NULL), RESULT_BUSY);
+    bench.world.store_ops.read_decisions = read_fast;
+    assert_true(atomic_load(&bench.world.replicas[0].service->is_store_up)); /* it is not to blame */
+    assert_int_equal(create_backfill(&bench, 3, NULL, NULL), RESULT_OK);
+    world_end(&bench.world);
+}
+
 /* Whoever took it in died before its scheduler heard of it, and before what lists show was written: the repeat sees to both. */
 static void test_the_same_key_wakes_the_scheduler(void **state)
 {
@@ -533,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_of_two_at_once_one_gives_way),
         cmocka_unit_test(test_what_is_not_decided_is_left_to_the_scheduler),
         cmocka_unit_test(test_each_has_its_turn),
+        cmocka_unit_test(test_a_long_journal_is_not_read_to_its_end),
         cmocka_unit_test(test_the_same_key_wakes_the_scheduler),
         cmocka_unit_test(test_a_store_that_fails_says_so),
         cmocka_unit_test(test_whatever_happens),
