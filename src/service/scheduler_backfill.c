@@ -151,7 +151,7 @@ static Look fail_with(Scheduler *scheduler, const OpenBackfill *open, const char
         scheduler_fail(scheduler, doing, error->message);
         return LOOK_FAILED;
     }
-    log_error(LOG_ERROR, "a backfill cannot go on", error, "backfillId", open->id.text, NULL);
+    log_error(LOG_ERROR, "a backfill cannot go on here", error, "backfillId", open->id.text, NULL);
     return LOOK_STUCK;
 }
 
@@ -206,7 +206,7 @@ static Look heal(Scheduler *scheduler, const OpenBackfill *open)
 /* ---- its flow ---- */
 
 /* The newest version: runs take what the flow has when they start. *ret_reason: why nothing can be started any more; then the
- * flow is NULL. */
+ * flow is NULL. What is not known here alone, like a time zone, is no such reason: other replicas may know it. */
 static Look load_flow(Scheduler *scheduler, const OpenBackfill *open, Flow **ret_flow, Schedule **ret_schedule,
                       BackfillReason *ret_reason)
 {
@@ -218,8 +218,10 @@ static Look load_flow(Scheduler *scheduler, const OpenBackfill *open, Flow **ret
     *ret_reason = BACKFILL_NO_REASON;
     if (flow == NULL || flow->is_deleted)
         *ret_reason = BACKFILL_FLOW_DELETED;
-    else if (flow->cron == NULL || (*ret_schedule = service_open_schedule(service, flow, NULL)) == NULL)
+    else if (flow->cron == NULL)
         *ret_reason = BACKFILL_NO_CRON;
+    else if ((*ret_schedule = service_open_schedule(service, flow, &error)) == NULL)
+        return fail_with(scheduler, open, "reading schedules", error);
     else
         *ret_flow = g_steal_pointer(&flow);
     return LOOK_DONE;
@@ -345,7 +347,8 @@ static Look look_at(Scheduler *scheduler, OpenBackfill *open)
         return look;
     if (!backfill_is_open(&open->state))
         return heal(scheduler, open);
-    bool has_more = open->n_made < open->state.n_slots;
+    bool is_cancelled = open->state.status == BACKFILL_CANCELLED;
+    bool has_more = open->n_made < (is_cancelled ? open->state.n_started : open->state.n_slots);
     look = has_more ? load_flow(scheduler, open, &flow, &schedule, &reason) : LOOK_DONE;
     if (look == LOOK_DONE && reason != BACKFILL_NO_REASON)
         look = cancel(scheduler, open, reason);

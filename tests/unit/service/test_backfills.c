@@ -434,6 +434,50 @@ static void test_a_long_journal_is_not_read_to_its_end(void **state)
     world_end(&bench.world);
 }
 
+static void write_zone(Bench *bench, const char *zone)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = store_get_flow(bench->world.store, bench->flow.id.text, 0, &error);
+    assert_null(error);
+    flow->version++;
+    g_free(flow->timezone);
+    flow->timezone = g_strdup(zone);
+    StoreWrite write = {.kind = WRITE_FLOW, .flow = flow};
+    assert_true(store_write(bench->world.store, &write, 1, &error));
+    assert_int_equal(write.ret_outcome, WRITTEN);
+}
+
+/* Another replica's machine may know it. */
+static void test_an_unknown_zone_cancels_nothing(void **state)
+{
+    (void)state;
+    Bench bench;
+    Id ids[OPEN_PAGE];
+    bench_begin(&bench, 1);
+    assert_int_equal(create_backfill(&bench, 3 * PARALLEL, NULL, NULL), RESULT_OK);
+    step_one(&bench, 0);
+    write_zone(&bench, "Nowhere/Land");
+    end_some(&bench, 0, OPEN_PAGE);
+    for (int i = 0; i < 3; i++) {
+        clock_fake_advance(bench.world.clock, 20000);
+        step_one(&bench, 0);
+        assert_int_equal(backfill_of(&bench).status, BACKFILL_RUNNING);
+    }
+    Id first = bench.backfill_id;
+    assert_int_equal(create_over(&bench, FIRST_SLOT_MS, BEGIN_MS), RESULT_CONFLICT); /* nor is one made */
+    bench.backfill_id = first;
+    write_zone(&bench, "UTC");
+    clock_fake_advance(bench.world.clock, HOUR_MS);
+    step_one(&bench, 0);
+    step_one(&bench, 0);
+    assert_int_equal(list_open(&bench, ids), PARALLEL);
+    write_zone(&bench, "Nowhere/Land"); /* to be cancelled takes no zone */
+    assert_int_equal(steer(&bench, 0, BACKFILL_CANCEL), RESULT_OK);
+    end_some(&bench, 0, OPEN_PAGE);
+    STEP_UNTIL(&bench, backfill_of(&bench).n_completed == 2 * PARALLEL);
+    world_end(&bench.world);
+}
+
 /* Whoever took it in died before its scheduler heard of it, and before what lists show was written: the repeat sees to both. */
 static void test_the_same_key_wakes_the_scheduler(void **state)
 {
@@ -558,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_what_is_not_decided_is_left_to_the_scheduler),
         cmocka_unit_test(test_each_has_its_turn),
         cmocka_unit_test(test_a_long_journal_is_not_read_to_its_end),
+        cmocka_unit_test(test_an_unknown_zone_cancels_nothing),
         cmocka_unit_test(test_the_same_key_wakes_the_scheduler),
         cmocka_unit_test(test_a_store_that_fails_says_so),
         cmocka_unit_test(test_whatever_happens),
