@@ -276,8 +276,8 @@ static bool leave_undecided(Service *service, ServiceCall *call, const Flow *flo
         n_decided--;
     if (n_decided == 0) {
         instant_format(watermark, text);
-        call_fail(call, RESULT_CONFLICT, "slots after %s are yet to be decided by the schedule, and are its own to start",
-                  text);
+        call_fail(call, RESULT_CONFLICT,
+                  "slots after %s are yet to be decided by the schedule, and are its own to start", text);
         return false;
     }
     if (n_decided < slots->len) {

@@ -303,7 +303,7 @@ typedef struct {
     CallResult result;
 } Rival;
 
-static void *create_rival(void *arg)
+static void create_rival(void *arg)
 {
     Rival *rival = arg;
     ServiceCall *call = call_new(CALL_CREATE_BACKFILL, OWNER);
@@ -312,7 +312,6 @@ static void *create_rival(void *arg)
     rival->result = ask(rival->bench, rival->replica, call);
     rival->id = call->backfill.id;
     service_call_free(call);
-    return NULL;
 }
 
 /* Neither can see the other before it is recorded itself. */
@@ -320,7 +319,8 @@ static void test_of_two_at_once_one_gives_way(void **state)
 {
     (void)state;
     Bench bench;
-    GThread *threads[N_REPLICAS];
+    Thread *threads[N_REPLICAS];
+    g_autoptr(GError) error = NULL;
     Rival rivals[N_REPLICAS];
     size_t n_open = 0;
     bench_begin(&bench, 1);
@@ -329,12 +329,13 @@ static void test_of_two_at_once_one_gives_way(void **state)
     store_fault_hold(bench.world.store, STORE_COUNT_OPEN_BACKFILLS, true);
     for (size_t i = 0; i < N_REPLICAS; i++) {
         rivals[i] = (Rival){.bench = &bench, .replica = i};
-        threads[i] = g_thread_new("rival", create_rival, &rivals[i]);
+        threads[i] = thread_start("rival", ROLE_MAIN, create_rival, &rivals[i], &error);
+        assert_non_null(threads[i]);
     }
     WAIT_UNTIL(store_fault_count(bench.world.store, STORE_COUNT_OPEN_BACKFILLS) == n_before + N_REPLICAS);
     store_fault_hold(bench.world.store, STORE_COUNT_OPEN_BACKFILLS, false);
     for (size_t i = 0; i < N_REPLICAS; i++) {
-        g_thread_join(threads[i]);
+        thread_join(threads[i]);
         bench.backfill_id = rivals[i].id;
         Backfill backfill = backfill_of(&bench);
         assert_int_equal(rivals[i].result, backfill_is_open(&backfill) ? RESULT_OK : RESULT_CONFLICT);
@@ -400,7 +401,8 @@ static void test_each_has_its_turn(void **state)
     Id ids[OPEN_PAGE];
     bench_begin(&bench, 1);
     for (int64_t i = 0; i < N_WAITING; i++)
-        assert_int_equal(create_over(&bench, FIRST_SLOT_MS + i * HOUR_MS, FIRST_SLOT_MS + (i + 1) * HOUR_MS), RESULT_OK);
+        assert_int_equal(create_over(&bench, FIRST_SLOT_MS + i * HOUR_MS, FIRST_SLOT_MS + (i + 1) * HOUR_MS),
+                         RESULT_OK);
     slow_world = &bench.world;
     get_fast = bench.world.store_ops.get_backfill;
     bench.world.store_ops.get_backfill = get_slowly;
