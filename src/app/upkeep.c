@@ -222,8 +222,9 @@ static void tell_copy_progress(void *arg, const CopyReport *so_far)
 static bool is_same(const FsckReport *one, const FsckReport *other)
 {
     return one->n_flows == other->n_flows && one->n_flow_versions == other->n_flow_versions &&
-           one->n_decisions == other->n_decisions && one->n_runs == other->n_runs && one->n_events == other->n_events &&
-           one->n_outbox == other->n_outbox && memcmp(one->digest, other->digest, FSCK_DIGEST_SIZE) == 0;
+           one->n_decisions == other->n_decisions && one->n_backfills == other->n_backfills &&
+           one->n_runs == other->n_runs && one->n_events == other->n_events && one->n_outbox == other->n_outbox &&
+           memcmp(one->digest, other->digest, FSCK_DIGEST_SIZE) == 0;
 }
 
 static int conclude(const FsckReport *source, const FsckReport *target)

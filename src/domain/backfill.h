@@ -56,7 +56,8 @@ typedef enum {
     BACKFILL_NO_REASON,
     BACKFILL_BY_USER,      /* cancelled by its owner */
     BACKFILL_FLOW_DELETED, /* cancelled: there is nothing to start any more */
-    BACKFILL_NO_CRON,      /* cancelled: the flow has no slots any more, or its time zone is not known here */
+    BACKFILL_SLOTS_TAKEN,  /* cancelled: another one took slots of its plan while it was made */
+    BACKFILL_NO_CRON,      /* cancelled: the flow has no slots any more */
 } BackfillReason;
 
 typedef struct {

@@ -12,7 +12,8 @@
 #define MS_PER_SECOND INT64_C(1000)
 
 static const char *const STATUSES[] = {"RUNNING", "PAUSED", "COMPLETED", "CANCELLED"};
-static const char *const REASONS[] = {NULL, "BY_USER", "FLOW_DELETED", "NO_CRON"}; /* the first stands for none */
+static const char *const REASONS[] = {NULL, "BY_USER", "FLOW_DELETED", "SLOTS_TAKEN",
+                                      "NO_CRON"}; /* the first stands for none */
 
 const char *backfill_status_name(BackfillStatus status)
 {

@@ -7,6 +7,7 @@
 
 #define DECISIONS_PAGE 1000
 #define BACKFILLS_PAGE 100
+#define COVER_MS 3000 /* to find out what covers the slots, of a reader's time: some 300,000 decisions */
 
 /* ---- the store's form ---- */
 
@@ -66,7 +67,23 @@ bool service_append_backfill(Service *service, const Backfill *backfill, const B
 typedef struct {
     GArray *slots; /* of int64_t, ascending */
     bool *is_covered;
+    int64_t end_ms; /* monotonic */
+    bool is_given_up;
 } Candidates;
+
+/* False: the time is up, or the service ends. */
+static bool may_read_on(Service *service, Candidates *candidates, GError **error)
+{
+    candidates->is_given_up = true;
+    if (atomic_load(&service->is_stopping) || !atomic_load(&service->is_accepting))
+        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_BUSY, "the service is shutting down");
+    else if (clock_monotonic_ms(service->clock) >= candidates->end_ms)
+        g_set_error(error, FLOWOPS_ERROR, FLOWOPS_BUSY,
+                    "what covers the slots of the range was not read within %d ms; ask for a shorter range", COVER_MS);
+    else
+        candidates->is_given_up = false;
+    return !candidates->is_given_up;
+}
 
 static void cover(Candidates *candidates, int64_t slot)
 {
@@ -147,6 +164,8 @@ static bool cover_decided(Service *service, const Id *flow_id, Candidates *candi
     if (!find_decision(service, flow_id, first, &n, error))
         return false;
     for (bool has_more = true; has_more;) {
+        if (!may_read_on(service, candidates, error))
+            return false;
         g_autoptr(DecisionPage) page =
             store_read_decisions(service->store, flow_id->text, n - 1, DECISIONS_PAGE, error);
         if (page == NULL)
@@ -169,22 +188,26 @@ static bool cover_decided(Service *service, const Id *flow_id, Candidates *candi
     return true;
 }
 
-static bool cover_backfilled(Service *service, const Backfill *earlier, const BackfillRequest *request,
-                             Candidates *candidates, GError **error)
+/* All that it planned while it may still start it; of a cancelled one, what it started. */
+static bool cover_backfilled(Service *service, const Backfill *listed, Candidates *candidates, GError **error)
 {
     Backfill backfill;
     g_auto(BackfillPlan) plan = {0};
-    if (earlier->to <= request->from || earlier->from >= request->to || earlier->n_started == 0)
+    if (listed->to <= g_array_index(candidates->slots, int64_t, 0) ||
+        listed->from > g_array_index(candidates->slots, int64_t, candidates->slots->len - 1))
         return true;
-    if (!service_load_backfill(service, &earlier->id, &backfill, &plan, error))
+    if (!may_read_on(service, candidates, error) ||
+        !service_load_backfill(service, &listed->id, &backfill, &plan, error)) /* lists may be behind */
         return false;
-    for (size_t i = 0; i < plan.n_slots && (int64_t)i < backfill.n_started; i++)
+    size_t n_taken = backfill.status == BACKFILL_CANCELLED ? (size_t)backfill.n_started : plan.n_slots;
+    for (size_t i = 0; i < MIN(n_taken, plan.n_slots); i++)
         cover(candidates, plan.slots[i]);
     return true;
 }
 
-/* What earlier backfills have started: their runs may be deleted by now. */
-static bool cover_earlier(Service *service, const Flow *flow, const BackfillRequest *request, Candidates *candidates,
+/* What the flow's other backfills took: the runs may be deleted by now, or still to come. own_id: that one is left out.
+ * is_newest: only the newest of them are looked at. */
+static bool cover_planned(Service *service, const Flow *flow, const Id *own_id, bool is_newest, Candidates *candidates,
                           GError **error)
 {
     ListPosition after;
@@ -194,16 +217,19 @@ static bool cover_earlier(Service *service, const Flow *flow, const BackfillRequ
                        .to = INSTANT_NONE,
                        .limit = BACKFILLS_PAGE};
     for (bool has_more = true; has_more;) {
+        if (!may_read_on(service, candidates, error))
+            return false;
         g_autoptr(ListPage) page = store_list_backfills(service->store, &query, error);
         if (page == NULL)
             return false;
         for (size_t i = 0; i < page->n_items; i++) {
-            Backfill earlier;
-            if (!backfill_decode(page->items[i].json, page->items[i].size, &earlier, error) ||
-                !cover_backfilled(service, &earlier, request, candidates, error))
+            Backfill other;
+            if (!backfill_decode(page->items[i].json, page->items[i].size, &other, error))
+                return false;
+            if (strcmp(other.id.text, own_id->text) != 0 && !cover_backfilled(service, &other, candidates, error))
                 return false;
         }
-        has_more = page->has_more;
+        has_more = page->has_more && !is_newest;
         if (has_more)
             after = page->items[page->n_items - 1].position;
         query.after = &after;
@@ -221,7 +247,7 @@ static bool cover_made(Service *service, const Id *flow_id, Candidates *candidat
         size_t n = 0;
         for (; at < candidates->slots->len && n < WRITE_LOOK_MAX; at++)
             known[n++] = (RunSeq){.run_id = schedule_run_id(flow_id, g_array_index(candidates->slots, int64_t, at))};
-        if (!store_find_newer(service->store, known, n, is_there, error))
+        if (!may_read_on(service, candidates, error) || !store_find_newer(service->store, known, n, is_there, error))
             return false;
         for (size_t i = 0; i < n; i++)
             candidates->is_covered[first + i] = candidates->is_covered[first + i] || is_there[i];
@@ -229,16 +255,74 @@ static bool cover_made(Service *service, const Id *flow_id, Candidates *candidat
     return true;
 }
 
+/* The last slot that the scheduler has decided. */
+static bool read_decided(Service *service, const Flow *flow, int64_t *ret_watermark, GError **error)
+{
+    ScheduleState state;
+    ScheduleDecision decision;
+    Id of;
+    g_autoptr(DecisionPage) page = store_read_newest_decisions(service->store, flow->id.text, INT64_MAX, 1, error);
+    if (page == NULL)
+        return false;
+    schedule_state_init(&state, flow);
+    *ret_watermark = state.watermark;
+    schedule_state_done(&state);
+    if (page->n_entries == 0)
+        return true;
+    if (!schedule_decision_decode(page->entries[0].text, page->entries[0].size, &decision, &of, error))
+        return false;
+    *ret_watermark = decision.watermark;
+    return true;
+}
+
+/* Leaves to the scheduler what it has yet to decide, and says so by the range's end: a slot that both could start may run
+ * twice once its run was deleted. False: the call has failed. */
+static bool leave_undecided(Service *service, ServiceCall *call, const Flow *flow, GArray *slots)
+{
+    BackfillRequest *request = &call->backfill.request;
+    int64_t watermark;
+    char text[INSTANT_TEXT_SIZE];
+    g_autoptr(GError) error = NULL;
+    if (slots->len == 0)
+        return true;
+    if (!read_decided(service, flow, &watermark, &error)) {
+        call_fail_with(service, call, error);
+        return false;
+    }
+    guint n_decided = slots->len;
+    while (n_decided > 0 && g_array_index(slots, int64_t, n_decided - 1) > watermark)
+        n_decided--;
+    if (n_decided == 0) {
+        instant_format(watermark, text);
+        call_fail(call, RESULT_CONFLICT,
+                  "slots after %s are yet to be decided by the schedule, and are its own to start", text);
+        return false;
+    }
+    if (n_decided < slots->len) {
+        request->to = watermark + 1;
+        g_array_set_size(slots, n_decided);
+    }
+    return true;
+}
+
+static void fail_to_cover(Service *service, ServiceCall *call, const Candidates *candidates, const GError *error)
+{
+    if (candidates->is_given_up) /* which says nothing about the store */
+        call_fail(call, RESULT_BUSY, "%s", error->message);
+    else
+        call_fail_with(service, call, error);
+}
+
 /* False: the call has failed. */
 static bool find_missed(Service *service, ServiceCall *call, const Flow *flow, GArray *slots, BackfillPlan *ret_plan)
 {
     g_autoptr(GError) error = NULL;
     g_autofree bool *is_covered = g_new0(bool, slots->len);
-    Candidates candidates = {slots, is_covered};
+    Candidates candidates = {slots, is_covered, clock_monotonic_ms(service->clock) + COVER_MS, false};
     if (slots->len > 0 && (!cover_decided(service, &flow->id, &candidates, &error) ||
-                           !cover_earlier(service, flow, &call->backfill.request, &candidates, &error) ||
+                           !cover_planned(service, flow, &call->backfill.id, false, &candidates, &error) ||
                            !cover_made(service, &flow->id, &candidates, &error))) {
-        call_fail_with(service, call, error);
+        fail_to_cover(service, call, &candidates, error);
         return false;
     }
     ret_plan->slots = g_new(int64_t, slots->len);
@@ -258,6 +342,23 @@ static void answer(ServiceCall *call, const Backfill *backfill)
     backfill_encode(backfill, call->data);
 }
 
+/* A writer that died between an entry and what lists and the scheduler look at has left a backfill that nobody finds. To
+ * write its newest entry again is a conflict, which brings that forward. */
+static bool bring_forward(Service *service, const Backfill *backfill, const BackfillPlan *plan, GError **error)
+{
+    Bell latch;
+    g_autoptr(GError) failure = NULL;
+    if (!service->is_shared)
+        return true;
+    bell_init(&latch);
+    bool is_done = service_append_backfill(service, backfill, backfill->n == 1 ? plan : NULL, &latch, &failure) ||
+                   failure->code == FLOWOPS_CONFLICT;
+    bell_done(&latch);
+    if (!is_done)
+        g_propagate_error(error, g_steal_pointer(&failure));
+    return is_done;
+}
+
 /* True when the call is settled: its Idempotency-Key was used before, or the store failed. */
 static bool is_repeated(Service *service, ServiceCall *call)
 {
@@ -270,8 +371,11 @@ static bool is_repeated(Service *service, ServiceCall *call)
         call_fail_with(service, call, error);
     } else if (g_strcmp0(plan.request_digest, call->start.request_digest) != 0) {
         call_fail(call, RESULT_CONFLICT, "this Idempotency-Key was used with another body");
+    } else if (!bring_forward(service, &backfill, &plan, &error)) {
+        call_fail(call, call_result_of(error), "%s", error->message);
     } else {
         answer(call, &backfill);
+        scheduler_note_backfill(service, &backfill.id);
     }
     return true;
 }
@@ -322,6 +426,54 @@ static GArray *find_slots(ServiceCall *call, const Schedule *schedule)
     return NULL;
 }
 
+/* Cancels one that has given way. */
+static bool withdraw(Service *service, const Id *backfill_id, Bell *latch, GError **error)
+{
+    for (int i = 0; i < WRITE_ATTEMPTS; i++) {
+        Backfill backfill, next;
+        g_clear_error(error);
+        if (!service_load_backfill(service, backfill_id, &backfill, NULL, error))
+            return false;
+        if (backfill_command(&backfill, BACKFILL_CANCEL, BACKFILL_SLOTS_TAKEN, NULL, clock_wall_ms(service->clock),
+                             &next) != BACKFILL_APPEND ||
+            service_append_backfill(service, &next, NULL, latch, error))
+            return true;
+        if ((*error)->code != FLOWOPS_CONFLICT)
+            return false;
+    }
+    return false;
+}
+
+/* Two that are made at once may not have seen each other. So each looks again once it is recorded, and gives way when it sees
+ * another: one of them at least does. False: the call has failed. */
+static bool stands_alone(Service *service, ServiceCall *call, const Flow *flow, const BackfillPlan *plan, Bell *latch)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GArray) slots = g_array_new(FALSE, FALSE, sizeof(int64_t));
+    g_autofree bool *is_covered = g_new0(bool, plan->n_slots);
+    Candidates candidates = {slots, is_covered, clock_monotonic_ms(service->clock) + COVER_MS, false};
+    bool is_taken = false;
+    if (plan->n_slots == 0)
+        return true;
+    g_array_append_vals(slots, plan->slots, (guint)plan->n_slots);
+    bool is_read = cover_planned(service, flow, &call->backfill.id, true, &candidates, &error);
+    for (size_t i = 0; i < plan->n_slots && is_read; i++)
+        is_taken = is_taken || is_covered[i];
+    if (is_read && !is_taken)
+        return true;
+    /* What was read is not known: it gives way, too. */
+    g_autoptr(GError) failure = NULL;
+    if (!withdraw(service, &call->backfill.id, latch, &failure))
+        call_fail(call, RESULT_UNKNOWN, "the backfill was recorded, and may have to give way to another: %s",
+                  failure->message);
+    else if (!is_read)
+        fail_to_cover(service, call, &candidates, error);
+    else
+        call_fail(call, RESULT_CONFLICT, "another backfill took slots of the range at the same time");
+    scheduler_note_backfill(service, &call->backfill.id);
+    return false;
+}
+
 /* One attempt to record it. True when the call is settled either way. */
 static bool try_create(Service *service, ServiceCall *call, const Flow *flow, int64_t n_in_range, BackfillPlan *plan)
 {
@@ -332,12 +484,14 @@ static bool try_create(Service *service, ServiceCall *call, const Flow *flow, in
                   clock_wall_ms(service->clock));
     bell_init(&latch);
     bool is_done = service_append_backfill(service, &backfill, plan, &latch, &error);
+    bool is_alone = is_done && stands_alone(service, call, flow, plan, &latch);
     bell_done(&latch);
-    if (is_done) {
+    if (is_alone) {
         answer(call, &backfill);
         scheduler_note_backfill(service, &backfill.id);
-        return true;
     }
+    if (is_done)
+        return true;
     if (error->code == FLOWOPS_CONFLICT) /* only the same Idempotency-Key comes to the same id */
         return is_repeated(service, call);
     call_fail(call, call_result_of(error), "%s", error->message);
@@ -355,7 +509,8 @@ void service_create_backfill(Service *service, ServiceCall *call)
     g_autoptr(Flow) flow = load_scheduled_flow(service, call, &schedule);
     g_autoptr(GArray) slots = flow != NULL ? find_slots(call, schedule) : NULL;
     g_auto(BackfillPlan) plan = {0};
-    if (slots == NULL || !find_missed(service, call, flow, slots, &plan))
+    if (slots == NULL || !leave_undecided(service, call, flow, slots) ||
+        !find_missed(service, call, flow, slots, &plan))
         return;
     if (call->backfill.request.is_dry_run) {
         call->data = g_string_new(NULL);

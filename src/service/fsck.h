@@ -1,6 +1,5 @@
 /* fsck.h - proves a store: every journal is folded and compared with its document, every flow's versions are counted and
- * what its schedule decided is folded, every
- * outbox entry looked up. Works beside a service that goes on writing: a document is compared at its own seq, and what
+ * what its schedule decided is folded, its backfills are counted up, every outbox entry is looked up. Works beside a service that goes on writing: a document is compared at its own seq, and what
  * looks wrong is looked at again before it is called a fault.
  * Thread: main, of a process of its own (`flowops fsck`). Owner: the caller; the store is borrowed. Memory: one run, one
  * page of ids and up to 1000 suspects. */
@@ -16,14 +15,14 @@
 #define FSCK_DIGEST_SIZE 32
 
 typedef struct {
-    int64_t n_flows, n_flow_versions, n_decisions, n_runs, n_events;
+    int64_t n_flows, n_flow_versions, n_decisions, n_backfills, n_runs, n_events;
     int64_t n_outbox;   /* entries that name a command */
     int64_t n_behind;   /* documents of a shared store that their journal has left behind: no lie, and no fault */
     int64_t n_faults;   /* found */
     int64_t n_repaired; /* of those; and documents that were behind are not counted here */
     int64_t elapsed_ms;
-    /* Of every flow version, schedule decision (with its mark), event and outbox entry, whatever the order and the records they are stored in: equal for
-     * equal stores. Means something only while nobody writes. */
+    /* Of every flow version, schedule decision (with its mark), backfill (newest state and plan), event and outbox entry,
+     * whatever the order and the records they are stored in: equal for equal stores. Means something only while nobody writes. */
     unsigned char digest[FSCK_DIGEST_SIZE];
 } FsckReport;
 

@@ -68,19 +68,26 @@ static bool check_head(Fsck *fsck, const Flow *newest, const Id *flow_id, int64_
     return true;
 }
 
+bool fsck_wait_for_head(Fsck *fsck)
+{
+    Bell pause; /* nobody rings it */
+    if (fsck->n_head_waits >= HEAD_WAITS_MAX)
+        return false;
+    fsck->n_head_waits++;
+    bell_init(&pause);
+    bell_wait(&pause, HEAD_WAIT_MS);
+    bell_done(&pause);
+    return true;
+}
+
 /* A flow that is being made has its first version before its head, where the two are no one write. */
 static void wait_for_head(Fsck *fsck, const Id *flow_id)
 {
-    Bell pause; /* nobody rings it */
-    bell_init(&pause);
-    while (fsck->n_head_waits < HEAD_WAITS_MAX) {
+    bool is_there = false;
+    do {
         g_autoptr(Flow) flow = store_get_flow(fsck->store, flow_id->text, 0, NULL);
-        if (flow != NULL)
-            break;
-        fsck->n_head_waits++;
-        bell_wait(&pause, HEAD_WAIT_MS);
-    }
-    bell_done(&pause);
+        is_there = flow != NULL;
+    } while (!is_there && fsck_wait_for_head(fsck));
 }
 
 static bool check_flow(Fsck *fsck, const Id *flow_id, int64_t head, GError **error)
@@ -102,7 +109,8 @@ static bool check_flow(Fsck *fsck, const Id *flow_id, int64_t head, GError **err
         check_version(fsck, flow, flow_id, version, newest);
         fsck_sum_version(fsck, flow);
     }
-    return fsck_check_decisions(fsck, newest, error) && check_head(fsck, newest, flow_id, head, error);
+    return fsck_check_decisions(fsck, newest, error) && fsck_check_backfills(fsck, newest, error) &&
+           check_head(fsck, newest, flow_id, head, error);
 }
 
 bool fsck_check_flows(Fsck *fsck, GError **error)

@@ -16,6 +16,38 @@ static bool sum_decisions(Fsck *fsck, StoreSource *source, const char *flow_id, 
     return true;
 }
 
+static bool sum_backfill(Fsck *fsck, StoreSource *source, const char *backfill_id, GError **error)
+{
+    Backfill backfill;
+    g_autoptr(BackfillRecord) record = source->ops->get_backfill(source, backfill_id, error);
+    if (record == NULL || !backfill_decode(record->state, record->state_size, &backfill, error))
+        return false;
+    fsck_sum_backfill(fsck, &backfill, record);
+    return true;
+}
+
+static bool sum_backfills(Fsck *fsck, StoreSource *source, const Flow *flow, GError **error)
+{
+    ListPosition after;
+    ListQuery query = {.owner = flow->owner.text,
+                       .flow_id = flow->id.text,
+                       .from = INSTANT_NONE,
+                       .to = INSTANT_NONE,
+                       .limit = FSCK_BACKFILLS_PAGE};
+    for (bool has_more = true; has_more; query.after = &after) {
+        g_autoptr(ListPage) page = store_source_list_backfills(source, &query, error);
+        if (page == NULL)
+            return false;
+        for (size_t i = 0; i < page->n_items; i++) {
+            after = page->items[i].position;
+            if (!sum_backfill(fsck, source, after.id.text, error))
+                return false;
+        }
+        has_more = page->has_more;
+    }
+    return true;
+}
+
 static bool sum_flows(Fsck *fsck, StoreSource *source, GError **error)
 {
     bool is_end = false;
@@ -27,7 +59,8 @@ static bool sum_flows(Fsck *fsck, StoreSource *source, GError **error)
             continue;
         fsck->report.n_flows += flow->version == 1;
         fsck_sum_version(fsck, flow);
-        if (flow->version == 1 && !sum_decisions(fsck, source, flow->id.text, error))
+        if (flow->version == 1 &&
+            (!sum_decisions(fsck, source, flow->id.text, error) || !sum_backfills(fsck, source, flow, error)))
             return false;
     }
     return true;

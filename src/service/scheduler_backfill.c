@@ -27,12 +27,14 @@ typedef struct {
     int64_t owed_n;     /* the entry of another process whose runs are not there yet, */
     int64_t owed_since; /* and since when this one sees that; monotonic */
     int64_t look_at;    /* monotonic */
+    int64_t turn;       /* of its last look; 0: it had none */
 } OpenBackfill;
 
 struct OpenBackfills {
     GHashTable *by_id; /* id -> OpenBackfill, owns */
     bool is_loaded;
     int64_t poll_at; /* monotonic; shared store */
+    int64_t n_turns;
 };
 
 typedef enum {
@@ -149,7 +151,7 @@ static Look fail_with(Scheduler *scheduler, const OpenBackfill *open, const char
         scheduler_fail(scheduler, doing, error->message);
         return LOOK_FAILED;
     }
-    log_error(LOG_ERROR, "a backfill cannot go on", error, "backfillId", open->id.text, NULL);
+    log_error(LOG_ERROR, "a backfill cannot go on here", error, "backfillId", open->id.text, NULL);
     return LOOK_STUCK;
 }
 
@@ -204,7 +206,7 @@ static Look heal(Scheduler *scheduler, const OpenBackfill *open)
 /* ---- its flow ---- */
 
 /* The newest version: runs take what the flow has when they start. *ret_reason: why nothing can be started any more; then the
- * flow is NULL. */
+ * flow is NULL. What is not known here alone, like a time zone, is no such reason: other replicas may know it. */
 static Look load_flow(Scheduler *scheduler, const OpenBackfill *open, Flow **ret_flow, Schedule **ret_schedule,
                       BackfillReason *ret_reason)
 {
@@ -216,8 +218,10 @@ static Look load_flow(Scheduler *scheduler, const OpenBackfill *open, Flow **ret
     *ret_reason = BACKFILL_NO_REASON;
     if (flow == NULL || flow->is_deleted)
         *ret_reason = BACKFILL_FLOW_DELETED;
-    else if (flow->cron == NULL || (*ret_schedule = service_open_schedule(service, flow, NULL)) == NULL)
+    else if (flow->cron == NULL)
         *ret_reason = BACKFILL_NO_CRON;
+    else if ((*ret_schedule = service_open_schedule(service, flow, &error)) == NULL)
+        return fail_with(scheduler, open, "reading schedules", error);
     else
         *ret_flow = g_steal_pointer(&flow);
     return LOOK_DONE;
@@ -343,7 +347,8 @@ static Look look_at(Scheduler *scheduler, OpenBackfill *open)
         return look;
     if (!backfill_is_open(&open->state))
         return heal(scheduler, open);
-    bool has_more = open->n_made < open->state.n_slots;
+    bool is_cancelled = open->state.status == BACKFILL_CANCELLED;
+    bool has_more = open->n_made < (is_cancelled ? open->state.n_started : open->state.n_slots);
     look = has_more ? load_flow(scheduler, open, &flow, &schedule, &reason) : LOOK_DONE;
     if (look == LOOK_DONE && reason != BACKFILL_NO_REASON)
         look = cancel(scheduler, open, reason);
@@ -352,33 +357,49 @@ static Look look_at(Scheduler *scheduler, OpenBackfill *open)
     return look == LOOK_DONE && !open->must_reload && !backfill_is_open(&open->state) ? LOOK_OVER : look;
 }
 
+static gint compare_turns(gconstpointer a, gconstpointer b)
+{
+    const OpenBackfill *one = *(OpenBackfill *const *)a, *other = *(OpenBackfill *const *)b;
+    return one->turn < other->turn ? -1 : one->turn > other->turn;
+}
+
+/* Those that are to be looked at, first who has waited longest: there may be more than a step has time for. */
+static GPtrArray *list_due(const OpenBackfills *backfills, int64_t now_ms)
+{
+    GPtrArray *due = g_ptr_array_new();
+    GHashTableIter iter;
+    gpointer open;
+    g_hash_table_iter_init(&iter, backfills->by_id);
+    while (g_hash_table_iter_next(&iter, NULL, &open)) {
+        if (((const OpenBackfill *)open)->look_at <= now_ms)
+            g_ptr_array_add(due, open);
+    }
+    g_ptr_array_sort(due, compare_turns);
+    return due;
+}
+
 bool scheduler_backfills_step(Scheduler *scheduler)
 {
     OpenBackfills *backfills = scheduler->backfills;
     const Clock *clock = scheduler->service->clock;
-    int64_t end_ms = clock_monotonic_ms(clock) + STEP_MS;
+    int64_t now_ms = clock_monotonic_ms(clock), end_ms = now_ms + STEP_MS;
     take_noted(scheduler);
     if (!poll(scheduler))
         return false;
-    GHashTableIter iter;
-    gpointer value;
-    g_hash_table_iter_init(&iter, backfills->by_id);
-    while (!scheduler_is_over(scheduler) && g_hash_table_iter_next(&iter, NULL, &value)) {
-        OpenBackfill *open = value;
-        int64_t now_ms = clock_monotonic_ms(clock);
-        if (now_ms >= end_ms)
-            break; /* the others are due at once */
-        if (open->look_at > now_ms)
-            continue;
+    g_autoptr(GPtrArray) due = list_due(backfills, now_ms);
+    for (guint i = 0; i < due->len && now_ms < end_ms && !scheduler_is_over(scheduler); i++) {
+        OpenBackfill *open = g_ptr_array_index(due, i);
+        open->turn = ++backfills->n_turns;
         Look look = look_at(scheduler, open);
-        if (look == LOOK_OVER)
-            g_hash_table_iter_remove(&iter);
-        else if (look == LOOK_STUCK)
+        if (look == LOOK_STUCK)
             open->look_at = now_ms + DAMAGED_LOOK_MS;
         else if (look == LOOK_FAILED)
             open->look_at = 0;
+        else if (look == LOOK_OVER)
+            g_hash_table_remove(backfills->by_id, open->id.text);
         if (look == LOOK_FAILED)
             return false;
+        now_ms = clock_monotonic_ms(clock);
     }
     return true;
 }

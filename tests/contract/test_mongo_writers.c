@@ -60,6 +60,18 @@ static void test_head_of_a_backfill_is_brought_forward(void **state)
     assert_false(bson_has_field(head.document, "openId"));
 }
 
+/* The same between the first entry and its head: to write the entry again is a conflict that makes the head. */
+static void test_head_of_a_new_backfill_is_made_up_for(void **state)
+{
+    StoreFixture *fixture = fixture_of(state);
+    Id id = test_id('b', 1);
+    assert_int_equal(write_one(fixture->store, backfill_entry(1, true, "{\"n\":1}")), WRITTEN);
+    change_document(fixture->data_dir, "backfills", id.text, NULL);
+    assert_int_equal(n_open_backfills(fixture->store), 0);
+    assert_int_equal(write_one(fixture->store, backfill_entry(1, true, "{\"n\":1}")), WRITE_CONFLICT);
+    assert_int_equal(n_open_backfills(fixture->store), 1);
+}
+
 /* A writer that died between a version and its head. */
 static void test_head_that_lags_is_brought_forward(void **state)
 {
@@ -360,6 +372,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_head_that_lags_is_brought_forward, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_head_of_a_backfill_is_brought_forward, mongo_setup, mongo_teardown),
+        cmocka_unit_test_setup_teardown(test_head_of_a_new_backfill_is_made_up_for, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_one_of_many_writers_of_a_version_wins, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_processes_race_on_one_run, mongo_setup, mongo_teardown),
         cmocka_unit_test_setup_teardown(test_indexes_are_made_once, mongo_setup, mongo_teardown),

@@ -5,10 +5,11 @@ import signal
 import threading
 import time
 
+import pymongo
 import pytest
 import requests
 
-from harness import Client, Stream, delay, flow_status_of, in_threads, new_id, step, wait_until
+from harness import Client, Stream, delay, flow_status_of, in_threads, mongo_uri, new_id, step, wait_until
 
 
 @pytest.fixture
@@ -197,4 +198,27 @@ def test_a_backfill_outlives_the_replica_that_took_it_in(apis, make_engine):
     wait_until(lambda: len(apis[1].data(f"/flows/{flow_id}/runs?pageSize=200")) == 48, 5, "the list")
     runs = apis[1].data(f"/flows/{flow_id}/runs?pageSize=200")
     assert len({run["labels"]["flowops.slot"] for run in runs}) == 48
+    engine.stop()
+
+
+def test_a_repeat_finds_a_backfill_that_its_replica_left_half_written(make_replica, make_engine):
+    engine = make_engine().start()
+    server = make_replica("first").start()
+    api = Client(server)
+    flow_id = api.create_flow([delay(10)], cron="0 * * * *", schedule={"paused": True})
+    body = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T03:00:00Z"}
+    headers = {"Idempotency-Key": "once"}
+    path = f"/flows/{flow_id}/backfill"
+    backfill_id = api.post(path, json=body, headers=headers).json()["data"]["id"]
+    server.kill()
+    with pymongo.MongoClient(mongo_uri()) as client:
+        database = client[server.settings["MONGO_DB"]]
+        database.backfill_entries.delete_many({"_id": {"$gt": f"{backfill_id}:000000000001", "$lt": f"{backfill_id}:9"}})
+        database.backfills.delete_one({"_id": backfill_id})
+    server.start()
+    assert api.data(f"/flows/{flow_id}/backfills") == []
+    response = api.post(path, json=body, headers=headers)
+    assert response.status_code == 202 and response.json()["data"]["id"] == backfill_id, response.text
+    wait_until(lambda: api.data(f"{path}s/{backfill_id}")["status"] == "COMPLETED", 30, "the backfill's end")
+    assert len(api.data(f"/flows/{flow_id}/backfills")) == 1
     engine.stop()

@@ -1,6 +1,8 @@
 /* real_run.c - histories as the service would have written them, at times of their own. */
 #include "real_run.h"
 
+#include "domain/backfill.h"
+
 Flow *real_flow(Store *store, unsigned n)
 {
     Id owner = test_id('o', 1);
@@ -167,4 +169,35 @@ void real_run_write_long(Store *store, unsigned n, const Flow *flow, int64_t n_e
     while (real->run->seq < n_events)
         real_run_flow_status(real, RUN_RUNNING);
     real_run_end(real);
+}
+
+void real_backfill_write(Store *store, const Flow *flow, unsigned number, int64_t n_entries)
+{
+    int64_t slots[] = {START_MS, START_MS + 1000, START_MS + 2000};
+    BackfillPlan plan = {.slots = slots, .n_slots = 3};
+    BackfillRequest request = {.from = START_MS, .to = START_MS + 3000, .max_parallel = 2};
+    Id id = test_id('b', number);
+    Backfill backfill, next;
+    backfill_init(&backfill, &id, flow, &request, 3, 3, START_MS + number);
+    for (int64_t n = 1; n <= n_entries; n++) {
+        g_autoptr(GString) state = g_string_new(NULL);
+        g_autoptr(GString) plan_text = g_string_new(NULL);
+        backfill_encode(&backfill, state);
+        backfill_plan_encode(&plan, plan_text);
+        StoreWrite write = {.kind = WRITE_BACKFILL,
+                            .backfill = {.backfill_id = id,
+                                         .flow_id = flow->id,
+                                         .owner = flow->owner,
+                                         .created_at = backfill.created_at,
+                                         .n = n,
+                                         .is_open = backfill_is_open(&backfill),
+                                         .state = state->str,
+                                         .state_size = state->len,
+                                         .plan = n == 1 ? plan_text->str : NULL,
+                                         .plan_size = n == 1 ? plan_text->len : 0}};
+        (void)write_one(store, write); /* CONFLICT: it has this one */
+        SlotRun runs[] = {SLOT_RUN_COMPLETED, SLOT_RUN_OPEN};
+        if (backfill_advance(&backfill, &plan, runs, START_MS + 5000 + n, &next))
+            backfill = next;
+    }
 }

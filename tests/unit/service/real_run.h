@@ -41,4 +41,7 @@ RunRow real_run_row(RealRun *run, GString *detail);
 void real_run_end(RealRun *run); /* appends what waits, frees */
 void real_run_flush(RealRun *run);
 
+/* A backfill of three slots, as far as `n` entries take it: made, two started, one of them ended. Those that are there are left. */
+void real_backfill_write(Store *store, const Flow *flow, unsigned number, int64_t n_entries);
+
 #endif

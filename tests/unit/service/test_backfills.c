@@ -278,6 +278,228 @@ static void test_the_same_key(void **state)
     world_end(&bench.world);
 }
 
+/* Its runs may be deleted before another one comes to them. */
+static void test_what_another_one_planned_is_covered(void **state)
+{
+    (void)state;
+    Bench bench;
+    bench_begin(&bench, 1);
+    assert_int_equal(create_backfill(&bench, 6, NULL, NULL), RESULT_OK);
+    Id first = bench.backfill_id;
+    assert_int_equal(create_backfill(&bench, 8, NULL, NULL), RESULT_OK); /* nothing was started yet */
+    assert_int_equal(backfill_of(&bench).n_slots, 2);
+    assert_int_equal(steer(&bench, 0, BACKFILL_CANCEL), RESULT_OK); /* never starts them */
+    bench.backfill_id = first;
+    assert_int_equal(steer(&bench, 0, BACKFILL_PAUSE), RESULT_OK); /* still may */
+    assert_int_equal(create_backfill(&bench, 8, NULL, NULL), RESULT_OK);
+    assert_int_equal(backfill_of(&bench).n_slots, 2);
+    world_end(&bench.world);
+}
+
+typedef struct {
+    Bench *bench;
+    size_t replica;
+    Id id;
+    CallResult result;
+} Rival;
+
+static void create_rival(void *arg)
+{
+    Rival *rival = arg;
+    ServiceCall *call = call_new(CALL_CREATE_BACKFILL, OWNER);
+    call->backfill.request =
+        (BackfillRequest){.from = FIRST_SLOT_MS, .to = FIRST_SLOT_MS + 6 * HOUR_MS, .max_parallel = PARALLEL};
+    rival->result = ask(rival->bench, rival->replica, call);
+    rival->id = call->backfill.id;
+    service_call_free(call);
+}
+
+/* Neither can see the other before it is recorded itself. */
+static void test_of_two_at_once_one_gives_way(void **state)
+{
+    (void)state;
+    Bench bench;
+    Thread *threads[N_REPLICAS];
+    g_autoptr(GError) error = NULL;
+    Rival rivals[N_REPLICAS];
+    size_t n_open = 0;
+    bench_begin(&bench, 1);
+    step_one(&bench, 1);
+    int64_t n_before = store_fault_count(bench.world.store, STORE_COUNT_OPEN_BACKFILLS);
+    store_fault_hold(bench.world.store, STORE_COUNT_OPEN_BACKFILLS, true);
+    for (size_t i = 0; i < N_REPLICAS; i++) {
+        rivals[i] = (Rival){.bench = &bench, .replica = i};
+        threads[i] = thread_start("rival", ROLE_MAIN, create_rival, &rivals[i], &error);
+        assert_non_null(threads[i]);
+    }
+    WAIT_UNTIL(store_fault_count(bench.world.store, STORE_COUNT_OPEN_BACKFILLS) == n_before + N_REPLICAS);
+    store_fault_hold(bench.world.store, STORE_COUNT_OPEN_BACKFILLS, false);
+    for (size_t i = 0; i < N_REPLICAS; i++) {
+        thread_join(threads[i]);
+        bench.backfill_id = rivals[i].id;
+        Backfill backfill = backfill_of(&bench);
+        assert_int_equal(rivals[i].result, backfill_is_open(&backfill) ? RESULT_OK : RESULT_CONFLICT);
+        assert_int_equal(backfill.reason, backfill_is_open(&backfill) ? BACKFILL_NO_REASON : BACKFILL_SLOTS_TAKEN);
+        n_open += backfill_is_open(&backfill);
+    }
+    assert_in_range(n_open, 0, 1);
+    assert_int_equal(create_backfill(&bench, 6, NULL, NULL), RESULT_OK); /* what gave way has taken nothing */
+    assert_int_equal(backfill_of(&bench).n_slots, n_open == 0 ? 6 : 0);
+    world_end(&bench.world);
+}
+
+static CallResult create_over(Bench *bench, int64_t from, int64_t to)
+{
+    ServiceCall *call = call_new(CALL_CREATE_BACKFILL, OWNER);
+    call->backfill.request = (BackfillRequest){.from = from, .to = to, .max_parallel = PARALLEL};
+    CallResult result = ask(bench, 0, call);
+    bench->backfill_id = call->backfill.id;
+    service_call_free(call);
+    return result;
+}
+
+static void test_what_is_not_decided_is_left_to_the_scheduler(void **state)
+{
+    (void)state;
+    Bench bench;
+    bench_begin(&bench, 1);
+    Subject flow = {.cron = "0 * * * *", .schedule = "\"misfire\":\"ALL\""};
+    create(&bench.world, &flow);
+    bench.flow.id = flow.id;
+    int64_t made_at = clock_wall_ms(bench.world.clock);
+    clock_fake_advance(bench.world.clock, 3 * HOUR_MS);
+    int64_t now_ms = clock_wall_ms(bench.world.clock);
+    assert_int_equal(create_over(&bench, made_at + 1, now_ms), RESULT_CONFLICT);
+    assert_int_equal(create_over(&bench, made_at - 2 * HOUR_MS, now_ms), RESULT_OK);
+    Backfill backfill = backfill_of(&bench);
+    assert_int_equal(backfill.n_in_range, backfill.n_slots);
+    assert_in_range(backfill.n_slots, 2, 3); /* the flow may have been made on the hour */
+    assert_true(backfill.to <= made_at + 1);
+    come_to_rest(&bench.world, &bench.world.replicas[0]);
+    assert_int_equal(create_over(&bench, made_at + 1, now_ms), RESULT_OK);
+    assert_int_equal(backfill_of(&bench).n_slots, 0);
+    world_end(&bench.world);
+}
+
+#define N_WAITING 20 /* of an owner */
+#define SLOW_MS 150  /* two looks fill a step */
+
+static World *slow_world;
+static BackfillRecord *(*get_fast)(Store *, const char *, bool, GError **);
+
+static BackfillRecord *get_slowly(Store *store, const char *backfill_id, bool has_plan, GError **error)
+{
+    clock_fake_advance(slow_world->clock, SLOW_MS);
+    return get_fast(store, backfill_id, has_plan, error);
+}
+
+/* The first are due again before the last have had their turn. */
+static void test_each_has_its_turn(void **state)
+{
+    (void)state;
+    Bench bench;
+    Id ids[OPEN_PAGE];
+    bench_begin(&bench, 1);
+    for (int64_t i = 0; i < N_WAITING; i++)
+        assert_int_equal(create_over(&bench, FIRST_SLOT_MS + i * HOUR_MS, FIRST_SLOT_MS + (i + 1) * HOUR_MS),
+                         RESULT_OK);
+    slow_world = &bench.world;
+    get_fast = bench.world.store_ops.get_backfill;
+    bench.world.store_ops.get_backfill = get_slowly;
+    for (size_t i = 0; i < N_WAITING / 2; i++)
+        step_one(&bench, 0);
+    assert_int_equal(list_open(&bench, ids), N_WAITING);
+    world_end(&bench.world);
+}
+
+static DecisionPage *(*read_fast)(Store *, const char *, int64_t, size_t, GError **);
+
+static DecisionPage *read_slowly(Store *store, const char *flow_id, int64_t after, size_t limit, GError **error)
+{
+    clock_fake_advance(slow_world->clock, limit > 1 ? HOUR_MS : 0);
+    return read_fast(store, flow_id, after, limit, error);
+}
+
+/* A reader has more to do than to read one flow's journal. */
+static void test_a_long_journal_is_not_read_to_its_end(void **state)
+{
+    (void)state;
+    Bench bench;
+    bench_begin(&bench, 1);
+    slow_world = &bench.world;
+    read_fast = bench.world.store_ops.read_decisions;
+    bench.world.store_ops.read_decisions = read_slowly;
+    assert_int_equal(create_backfill(&bench, 3, NULL, NULL), RESULT_BUSY);
+    bench.world.store_ops.read_decisions = read_fast;
+    assert_true(atomic_load(&bench.world.replicas[0].service->is_store_up)); /* it is not to blame */
+    assert_int_equal(create_backfill(&bench, 3, NULL, NULL), RESULT_OK);
+    world_end(&bench.world);
+}
+
+static void write_zone(Bench *bench, const char *zone)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(Flow) flow = store_get_flow(bench->world.store, bench->flow.id.text, 0, &error);
+    assert_null(error);
+    flow->version++;
+    g_free(flow->timezone);
+    flow->timezone = g_strdup(zone);
+    StoreWrite write = {.kind = WRITE_FLOW, .flow = flow};
+    assert_true(store_write(bench->world.store, &write, 1, &error));
+    assert_int_equal(write.ret_outcome, WRITTEN);
+}
+
+/* Another replica's machine may know it. */
+static void test_an_unknown_zone_cancels_nothing(void **state)
+{
+    (void)state;
+    Bench bench;
+    Id ids[OPEN_PAGE];
+    bench_begin(&bench, 1);
+    assert_int_equal(create_backfill(&bench, 3 * PARALLEL, NULL, NULL), RESULT_OK);
+    step_one(&bench, 0);
+    write_zone(&bench, "Nowhere/Land");
+    end_some(&bench, 0, OPEN_PAGE);
+    for (int i = 0; i < 3; i++) {
+        clock_fake_advance(bench.world.clock, 20000);
+        step_one(&bench, 0);
+        assert_int_equal(backfill_of(&bench).status, BACKFILL_RUNNING);
+    }
+    Id first = bench.backfill_id;
+    assert_int_equal(create_over(&bench, FIRST_SLOT_MS, BEGIN_MS), RESULT_CONFLICT); /* nor is one made */
+    bench.backfill_id = first;
+    write_zone(&bench, "UTC");
+    clock_fake_advance(bench.world.clock, HOUR_MS);
+    step_one(&bench, 0);
+    step_one(&bench, 0);
+    assert_int_equal(list_open(&bench, ids), PARALLEL);
+    write_zone(&bench, "Nowhere/Land"); /* to be cancelled takes no zone */
+    assert_int_equal(steer(&bench, 0, BACKFILL_CANCEL), RESULT_OK);
+    end_some(&bench, 0, OPEN_PAGE);
+    STEP_UNTIL(&bench, backfill_of(&bench).n_completed == 2 * PARALLEL);
+    world_end(&bench.world);
+}
+
+/* Whoever took it in died before its scheduler heard of it, and before what lists show was written: the repeat sees to both. */
+static void test_the_same_key_wakes_the_scheduler(void **state)
+{
+    (void)state;
+    Bench bench;
+    Id ids[OPEN_PAGE];
+    bench_begin(&bench, 1);
+    step_one(&bench, 0); /* it looks for backfills now, and on a clock that stands never again */
+    fail_writes(&bench, FAULT_AFTER_EFFECT, 1, 1);
+    assert_int_equal(create_backfill(&bench, 3, "key", "digest"), RESULT_UNKNOWN);
+    step_one(&bench, 0);
+    assert_int_equal(list_open(&bench, ids), 0);
+    fail_writes(&bench, FAULT_BEFORE_EFFECT, 1, 1);
+    assert_int_equal(create_backfill(&bench, 3, "key", "digest"), RESULT_UNAVAILABLE); /* not mended: not answered */
+    assert_int_equal(create_backfill(&bench, 3, "key", "digest"), RESULT_OK);
+    step_one(&bench, 0);
+    assert_int_equal(list_open(&bench, ids), 3);
+    world_end(&bench.world);
+}
+
 static void test_a_store_that_fails_says_so(void **state)
 {
     (void)state;
@@ -377,6 +599,13 @@ int main(void)
         cmocka_unit_test(test_a_deleted_run_is_not_made_again),
         cmocka_unit_test(test_a_run_that_is_there_covers_its_slot),
         cmocka_unit_test(test_the_same_key),
+        cmocka_unit_test(test_what_another_one_planned_is_covered),
+        cmocka_unit_test(test_of_two_at_once_one_gives_way),
+        cmocka_unit_test(test_what_is_not_decided_is_left_to_the_scheduler),
+        cmocka_unit_test(test_each_has_its_turn),
+        cmocka_unit_test(test_a_long_journal_is_not_read_to_its_end),
+        cmocka_unit_test(test_an_unknown_zone_cancels_nothing),
+        cmocka_unit_test(test_the_same_key_wakes_the_scheduler),
         cmocka_unit_test(test_a_store_that_fails_says_so),
         cmocka_unit_test(test_whatever_happens),
     };

@@ -60,6 +60,7 @@ static void assert_same(Store *one, Store *other)
     FsckReport first = prove(one), second = prove(other);
     assert_int_equal(first.n_flow_versions, second.n_flow_versions);
     assert_int_equal(first.n_decisions, second.n_decisions);
+    assert_int_equal(first.n_backfills, second.n_backfills);
     assert_int_equal(first.n_runs, second.n_runs);
     assert_int_equal(first.n_events, second.n_events);
     assert_int_equal(first.n_outbox, second.n_outbox);
@@ -113,38 +114,6 @@ static void fill(Store *store, unsigned n_runs, int64_t n_long)
     write_flow_version(store, deletion);
 }
 
-/* A backfill of three slots, as far as `n` entries take it: made, two started, one of them ended. */
-static void write_backfill(Store *store, const Flow *flow, unsigned number, int64_t n_entries)
-{
-    int64_t slots[] = {START_MS, START_MS + 1000, START_MS + 2000};
-    BackfillPlan plan = {.slots = slots, .n_slots = 3};
-    BackfillRequest request = {.from = START_MS, .to = START_MS + 3000, .max_parallel = 2};
-    Id id = test_id('b', number);
-    Backfill backfill, next;
-    backfill_init(&backfill, &id, flow, &request, 3, 3, START_MS + number);
-    for (int64_t n = 1; n <= n_entries; n++) {
-        g_autoptr(GString) state = g_string_new(NULL);
-        g_autoptr(GString) plan_text = g_string_new(NULL);
-        backfill_encode(&backfill, state);
-        backfill_plan_encode(&plan, plan_text);
-        StoreWrite write = {.kind = WRITE_BACKFILL,
-                            .backfill = {.backfill_id = id,
-                                         .flow_id = flow->id,
-                                         .owner = flow->owner,
-                                         .created_at = backfill.created_at,
-                                         .n = n,
-                                         .is_open = backfill_is_open(&backfill),
-                                         .state = state->str,
-                                         .state_size = state->len,
-                                         .plan = n == 1 ? plan_text->str : NULL,
-                                         .plan_size = n == 1 ? plan_text->len : 0}};
-        (void)write_one(store, write); /* CONFLICT: it has this one */
-        SlotRun runs[] = {SLOT_RUN_COMPLETED, SLOT_RUN_OPEN};
-        if (backfill_advance(&backfill, &plan, runs, START_MS + 5000 + n, &next))
-            backfill = next;
-    }
-}
-
 /* How far a backfill came: slots started, and ended. NULL: it is not there. */
 static char *progress_of(Store *store, unsigned number)
 {
@@ -173,18 +142,21 @@ static void test_backfills_are_taken_along(void **state)
     size_t n;
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) flow = real_flow(source, 1);
-    write_backfill(source, flow, 1, 3);
-    write_backfill(source, flow, 2, 1);
+    real_backfill_write(source, flow, 1, 3);
+    real_backfill_write(source, flow, 2, 1);
     (void)copy(source, target);
     assert_progress(target, 1, "3 of 3, 1");
     assert_progress(target, 2, "0 of 3, 0");
+    assert_same(source, target);
     assert_true(store_list_open_backfills(target, "", 4, ids, &n, &error));
     assert_int_equal(n, 2);
-    write_backfill(source, flow, 2, 2); /* the source has gone on */
+    real_backfill_write(source, flow, 2, 2); /* the source has gone on */
     (void)copy(source, target);
     assert_progress(target, 2, "2 of 3, 0");
+    assert_same(source, target);
     (void)copy(source, target);
-    write_backfill(target, flow, 2, 3); /* the target has */
+    real_backfill_write(target, flow, 2, 3); /* the target has */
+    assert_memory_not_equal(prove(source).digest, prove(target).digest, FSCK_DIGEST_SIZE);
     assert_progress(target, 2, "3 of 3, 1");
     assert_refused(source, target, "has gone on");
 }

@@ -51,6 +51,7 @@ static StoreFixture *small_store(void)
         g_autoptr(SampleDecision) sample = sample_decision_new(&one->id, n, n == 2);
         write_one(fixture->store, (StoreWrite){.kind = WRITE_DECISION, .decision = sample->row});
     }
+    real_backfill_write(fixture->store, one, 1, 2);
     g_autoptr(Flow) next = sample_flow(1, &one->owner, 2, 3);
     write_flow_version(fixture->store, next);
     g_autoptr(Flow) deletion = sample_flow_deletion(two, false);
@@ -98,6 +99,7 @@ static void test_sound_store(void **state)
     assert_string_equal(outcome.lines->str, "");
     assert_int_equal(outcome.report.n_flows, 2);
     assert_int_equal(outcome.report.n_flow_versions, 4);
+    assert_int_equal(outcome.report.n_backfills, 1);
     assert_int_equal(outcome.report.n_runs, 3);
     assert_int_equal(outcome.report.n_events, 1 + 4 + N_EVENTS_ENDED);
     assert_int_equal(outcome.report.n_outbox, 2);
@@ -196,6 +198,13 @@ static const Damage damages[] = {
      false},
     {"UPDATE decisions SET decision = replace(decision, '\"queued\":0', '\"queued\":1') WHERE n = 3",
      "says 1 wait, 0 do", false},
+    {"UPDATE backfill_entries SET state = 'x' WHERE n = 2", "its newest entry cannot be read", false},
+    {"UPDATE backfill_entries SET plan = NULL", "has no plan", false},
+    {"UPDATE backfill_entries SET plan = 'x' WHERE n = 1", "its newest entry cannot be read", false},
+    {"UPDATE backfill_entries SET state = replace(state, '\"started\":2', '\"started\":3')",
+     "3 slots were started, 0 ended and 2 are open", false},
+    {"UPDATE backfill_entries SET state = replace(state, '\"slots\":3', '\"slots\":2')", "2 slots, its plan 3", false},
+    {"UPDATE backfill_entries SET state = replace(state, " FLOW_1 ", " RUN_1 ")", "its entry is of flow", false},
 };
 
 static void test_each_damage_is_found(void **state)
