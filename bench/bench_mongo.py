@@ -2,6 +2,7 @@
 import json
 import os
 import subprocess
+import sys
 
 import __main__ as bench_run
 import bench_kafka
@@ -44,12 +45,47 @@ def events(bench, table, server, broker):
     table.figure("private memory while catching up, beyond idle", memory_mb, "MB", 64)
 
 
+class Calls:
+    """What mongo_wire.count_operations() wants of a client."""
+
+    def __init__(self, service):
+        self.service = service
+        self.flow_id = service.call("POST", "/flows", bench_kafka.WAIT_FLOW)["id"]
+        self.run_id = [service.call("POST", f"/flows/{self.flow_id}/start") for _ in range(8)][0]
+
+    def start(self):
+        self.service.call("POST", f"/flows/{self.flow_id}/start")
+
+    def status(self):
+        self.service.call("GET", f"/runs/{self.run_id}/status")
+
+    def page(self):
+        self.service.call("GET", "/runs?pageSize=5")
+
+
+def round_trips(bench, table, server, broker):
+    """What each operation asks of the server, the documents that follow and what looks around included. tests/mongo holds it."""
+    sys.path.append(os.path.join(bench_kafka.ROOT, "tests", "mongo"))
+    import mongo_wire
+    n = 100
+    with mongo_wire.Counter(server.address) as counter:
+        service = bench_run.Service(bench.binary, None, ENGINE="off", MONGO_URI=f"mongodb://{counter.address}", MONGO_DB="trips")
+        try:
+            seen = mongo_wire.count_operations(counter, Calls(service), n)
+        finally:
+            service.stop()
+            counter.shutdown()
+    for operation, commands in seen.items():
+        each = ", ".join(f"{' '.join(command)} {count / n:.2f}" for command, count in sorted(commands.items()) if command)
+        print(f"commands for each {operation}, one after the other: {each}", flush=True)
+
+
 def phase(bench):
     print("\n== MongoDB's protocol (mongo-java-server, in memory) on this machine ==", flush=True)
     table = bench_run.Table()
     server, broker = bench_kafka.Broker("mongo-java"), bench_kafka.Broker("kafka", "--bench")
     try:
-        for row in (starts, events):
+        for row in (round_trips, starts, events):
             if not bench.options.only or {"mongo", f"mongo-{row.__name__}"} & set(bench.options.only.split(",")):
                 row(bench, table, server, broker)
     finally:

@@ -2,11 +2,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "app/config.h"
 #include "app/engine_alone.h"
 #include "app/serve.h"
 #include "app/upkeep.h"
+#include "bus/bus.h"
 
 #define VERSION FLOWOPS_VERSION
 
@@ -42,6 +44,10 @@ static int run(ConfigUse use, int (*command)(const Config *config, const char *v
             fprintf(stderr, "flowops: %s\n", lines[i]);
     }
     config_done(&config);
+    if (bus_has_left_threads()) {
+        (void)fflush(NULL);
+        _exit(status); /* what exit handlers free may be in use */
+    }
     return status;
 }
 

@@ -62,6 +62,9 @@ typedef struct {
 } KafkaOptions;
 /* INVALID: options that the library does not take; the message names the key, never a value. */
 MUST_CHECK Bus *bus_open_kafka(const KafkaOptions *options, const Clock *clock, GError **error);
+/* Closing a bus left threads of the client library behind (docs/kafka.md): they live on until the process ends, which then
+ * must not run exit handlers, since what those free may be in use. */
+bool bus_has_left_threads(void);
 
 /* True when what is published stays though nobody takes it, over restarts too. False: a command published while no engine
  * is there is lost. */

@@ -9,6 +9,8 @@
 #define LETTERS_LIMIT_MS 3000 /* a commit waits this long for dead letters */
 #define LEAVE_LIMIT_MS 2000   /* of the 5 s that bus_close() has */
 
+static bool has_left_threads; /* atomic; of any bus */
+
 bool kafka_bus_is_shut_down(const KafkaBus *bus)
 {
     return __atomic_load_n(&bus->is_shut_down, __ATOMIC_ACQUIRE);
@@ -217,6 +219,11 @@ static void leave_groups(void *arg)
     }
 }
 
+bool bus_has_left_threads(void)
+{
+    return __atomic_load_n(&has_left_threads, __ATOMIC_RELAXED);
+}
+
 /* Everything that has to wait begins first; then each is waited for. The watch goes last, since all the others tell it what
  * they met. A client that the library cannot end stays, with all that its threads may still touch, until the process ends:
  * nobody closes a bus and lives on. */
@@ -236,8 +243,10 @@ static void kafka_close(Bus *bus)
     is_all_gone = have_left && kafka_consumer_close(kafka->status_consumer) && is_all_gone;
     is_all_gone = have_left && kafka_consumer_close(kafka->command_consumer) && is_all_gone;
     is_all_gone = kafka_watch_end(kafka->watch) && is_all_gone;
-    if (!is_all_gone)
+    if (!is_all_gone) {
+        __atomic_store_n(&has_left_threads, true, __ATOMIC_RELAXED);
         return;
+    }
     kafka_watch_free(kafka->watch);
     kafka_settings_done(&kafka->settings);
     g_free(kafka);

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 
-#define ZONES_MAX 256                       /* of 4 KiB; there are some 600 names, and few in use */
+#define ZONES_MAX 1024                      /* of 4 KiB; more than the some 600 names there are: none is made twice */
 #define DEFINITIONS_BYTES (8 * 1024 * 1024) /* older versions that running runs still need for a START */
 #define JOURNAL_PAGE_ENTRIES 1000
 #define JOURNAL_PAGE_BYTES (1024 * 1024)
@@ -186,10 +186,26 @@ RunView *service_load_run(Service *service, const char *run_id, bool *ret_is_cur
     return view;
 }
 
+/* Whether the journal goes further than the cached state: one round trip, none when it is known. Reading on where nothing is
+ * takes two. */
+static bool goes_further(Service *service, const RunView *cached, bool *ret_is_newer, GError **error)
+{
+    RunSeq known = {.run_id = cached->run_id, .seq = cached->seq};
+    *ret_is_newer = cache_get_version(service->known_seqs, cached->run_id.text) > cached->seq;
+    return *ret_is_newer || store_find_newer(service->store, &known, 1, ret_is_newer, error);
+}
+
 /* A cached state with what its journal has beyond it. Takes the reference. */
 static RunView *catch_up(Service *service, RunView *cached, GError **error)
 {
     uint64_t mark = cache_mark(service->runs, cached->run_id.text);
+    bool is_newer;
+    if (!goes_further(service, cached, &is_newer, error)) {
+        run_view_unref(cached);
+        return NULL;
+    }
+    if (!is_newer)
+        return cached;
     g_autoptr(Run) run = fold_journal(service, cached->run, cached->run_id.text, error);
     if (run != NULL && run->seq == cached->seq)
         return cached;
@@ -572,6 +588,7 @@ ServiceHealth service_health(Service *service)
     };
     ScheduleFigures *schedules = &health.schedules;
     schedules->n_flows = atomic_load(&service->schedules.n_flows);
+    schedules->n_given_up = atomic_load(&service->schedules.n_given_up);
     schedules->n_owed = atomic_load(&service->schedules.n_owed);
     schedules->late_sum_ms = atomic_load(&service->schedules.late_sum_ms);
     for (size_t i = 0; i < G_N_ELEMENTS(schedules->n_decisions); i++)

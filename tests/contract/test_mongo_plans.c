@@ -286,6 +286,47 @@ static bool newer(Store *store)
     return store_find_newer(store, &known, 1, &is_newer, NULL) && is_newer;
 }
 
+static bool scheduled_flows(Store *store)
+{
+    g_autoptr(ScheduledPage) page = store_read_scheduled_flows(store, "", 100, NULL);
+    return page != NULL;
+}
+
+static bool changed_flows(Store *store)
+{
+    FlowVersion flows[100];
+    size_t n = 0;
+    return store_list_changed_flows(store, START_MS - 1000, NULL, 100, flows, &n, NULL);
+}
+
+static bool decisions(Store *store)
+{
+    g_autoptr(DecisionPage) page = store_read_newest_decisions(store, test_id('f', 2).text, INT64_MAX, 100, NULL);
+    return page != NULL;
+}
+
+static bool owed_decisions(Store *store)
+{
+    g_autoptr(DecisionPage) page = store_read_owed_decisions(store, NULL, NULL, 100, NULL);
+    return page != NULL;
+}
+
+static bool backfills_of_flow(Store *store)
+{
+    ListQuery query = query_of(&owner);
+    Id flow_id = test_id('f', 2);
+    query.flow_id = flow_id.text;
+    g_autoptr(ListPage) page = store_list_backfills(store, &query, NULL);
+    return page != NULL;
+}
+
+static bool open_backfills(Store *store)
+{
+    Id ids[100];
+    size_t n = 0;
+    return store_list_open_backfills(store, "", 100, ids, &n, NULL);
+}
+
 /* The index of each command that a query sends, in their order. */
 static const struct {
     const char *what;
@@ -315,6 +356,12 @@ static const struct {
     {"runs past their retention", runs_past_retention, {"settled"}},
     {"the outbox", outbox, {"outbox"}},
     {"a run's outbox", outbox_of_run, {"outbox"}},
+    {"flows with a schedule", scheduled_flows, {"schedule"}},
+    {"flows that others changed", changed_flows, {"updated"}},
+    {"a flow's decisions", decisions, {"_id_"}},
+    {"decisions whose run is to be made", owed_decisions, {"owed"}},
+    {"a flow's backfills", backfills_of_flow, {"owner_flow"}},
+    {"open backfills", open_backfills, {"open"}},
 };
 
 /* ---- whether a command fits an index ---- */

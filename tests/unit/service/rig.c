@@ -8,10 +8,12 @@
 #include "base/thread.h"
 #include "domain/flow_request.h"
 
+RigStoreOpen rig_open_store = store_open_sqlite;
+
 void rig_start(Rig *rig)
 {
     g_autoptr(GError) error = NULL;
-    Store *inner = store_open_sqlite(rig->data_dir, rig->clock, &error);
+    Store *inner = rig_open_store(rig->data_dir, rig->clock, &error);
     if (inner == NULL)
         fail_msg("%s", error->message);
     rig->store = store_open_fault(inner);

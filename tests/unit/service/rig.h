@@ -31,6 +31,8 @@
         assert_true(condition); \
     } while (0)
 
+typedef Store *(*RigStoreOpen)(const char *data_dir, const Clock *clock, GError **error);
+
 typedef struct {
     char *data_dir;
     Clock *clock;
@@ -43,6 +45,9 @@ typedef struct {
 
 void rig_start(Rig *rig);
 void rig_stop(Rig *rig);
+/* What rigs stand on; SQLite unless a test says otherwise. */
+extern RigStoreOpen rig_open_store;
+
 int set_up(void **state); /* the test is the engine, once it announces itself */
 int tear_down(void **state);
 

@@ -1,9 +1,12 @@
 /* Random histories through the whole service: whatever starts, commands, statuses (stale, repeated, late, out of order),
- * failing writes and restarts do, each run's stored document is exactly what its journal folds to. */
+ * failing writes and restarts do, each run's stored document is exactly what its journal folds to. The store is SQLite in
+ * one program, the server that FLOWOPS_TEST_MONGO names in another. */
 #include "rig.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "test_projection.h"
 
 #define N_RUNS 12
 #define N_ROUNDS 400
@@ -102,7 +105,7 @@ static Run *fold_stored(Store *store, const char *run_id)
 static void compare_all(History *history)
 {
     g_autoptr(GError) error = NULL;
-    g_autoptr(Store) store = store_open_sqlite(history->rig->data_dir, history->rig->clock, &error);
+    g_autoptr(Store) store = rig_open_store(history->rig->data_dir, history->rig->clock, &error);
     assert_non_null(store);
     for (size_t i = 0; i < N_RUNS; i++) {
         const char *run_id = history->run_ids[i].text;
@@ -152,7 +155,7 @@ static void test_every_document_is_what_its_journal_folds_to(void **state)
     rig_start(history.rig);
 }
 
-int main(void)
+int run_histories(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_every_document_is_what_its_journal_folds_to, set_up, tear_down),
