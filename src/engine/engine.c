@@ -44,7 +44,8 @@ struct Engine {
     pthread_t self;
     RunPort port;
     AttemptHost host;
-    GHashTable *runs; /* run id -> EngineRun */
+    GHashTable *runs;     /* run id -> EngineRun */
+    int64_t announced_at; /* of the last announcement */
     EndedRuns *ended;
     GPtrArray *to_free;                  /* runs that ended in this input */
     Attempt *first_ending, *last_ending; /* attempts that ended on this thread */
@@ -121,14 +122,16 @@ static void publish(const StatusMessage *status, void *arg)
     send(engine, status, status->run_id.text);
 }
 
-/* Says that these command partitions are the engine's now; the service hands their unfinished runs over. */
+/* Says that these command partitions are the engine's now; the service hands their unfinished runs over. What is not later than
+ * an engine's last announcement is taken for an old one: their times grow, whatever the clock does. */
 static void announce(Engine *engine, const GArray *partitions)
 {
     for (guint i = 0; i < partitions->len; i += COMMAND_PARTITIONS_MAX) {
+        engine->announced_at = MAX(clock_wall_ms(engine->clock), engine->announced_at + 1);
         StatusMessage status = {
             .kind = STATUS_ENGINE,
             .engine_id = engine->id,
-            .timestamp = clock_wall_ms(engine->clock),
+            .timestamp = engine->announced_at,
             .command_partitions = &g_array_index(partitions, int32_t, i),
             .n_command_partitions = MIN(partitions->len - i, COMMAND_PARTITIONS_MAX),
         };

@@ -1,6 +1,7 @@
 /* A hand-over is a walk over all open runs, a page at a time, each page one commit; one for each announcement, in the order
- * they came, so that each is remembered in the journals and a replay of it changes nothing. Every run whose START has been
- * published is among them: the relay sees to that. */
+ * they came. Every run whose START has been published is among them: the relay sees to that. The store remembers each engine's
+ * newest announcement whose walk is over, before the bus forgets it: when it is read again, runs that began since are not taken
+ * for runs that it left behind. A walk that was cut off is done again, and the journals tell what of it was done. */
 #include "service/hand_over.h"
 
 #include <string.h>
@@ -15,6 +16,7 @@ typedef struct {
     GHashTable *partitions; /* of int32_t as pointers */
     Id after;               /* how far the walk is */
     size_t n_runs;
+    bool is_old; /* its engine's newest is this one or a later one, and was done */
 } Walk;
 
 struct HandOver {
@@ -111,12 +113,33 @@ static bool do_walk(HandOver *hand_over, Walk *walk, GError **error)
     return true;
 }
 
+/* Walks unless that was done before, and remembers it. False: call again. */
+static bool settle(HandOver *hand_over, Walk *walk, GError **error)
+{
+    Service *service = hand_over->service;
+    int64_t newest;
+    if (!store_get_announced_at(service->store, walk->announcement.engine_id.text, &newest, error))
+        return false;
+    walk->is_old = newest != INSTANT_NONE && walk->announcement.announced_at <= newest;
+    if (walk->is_old)
+        return true;
+    if (!do_walk(hand_over, walk, error))
+        return false;
+    if (atomic_load(&service->is_stopping)) { /* it may have been cut off */
+        g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the service is stopping");
+        return false;
+    }
+    return store_put_announcement(service->store, &walk->announcement, clock_wall_ms(service->clock), error);
+}
+
 static void finish(HandOver *hand_over, const Walk *walk)
 {
     Service *service = hand_over->service;
     g_autofree char *count = g_strdup_printf("%zu", walk->n_runs);
-    log_event(LOG_INFO, "the engine has been given its partitions' unfinished runs", "engineId",
-              walk->announcement.engine_id.text, "runs", count, NULL);
+    log_event(LOG_INFO,
+              walk->is_old ? "the engine was given its partitions' unfinished runs before"
+                           : "the engine has been given its partitions' unfinished runs",
+              "engineId", walk->announcement.engine_id.text, "runs", count, NULL);
     if (!atomic_load(&service->is_relay_open) && atomic_load(&service->is_accepting)) {
         atomic_store(&service->is_relay_open, true);
         bell_ring(&service->relay_bell);
@@ -126,12 +149,8 @@ static void finish(HandOver *hand_over, const Walk *walk)
 bool hand_over_do(HandOver *hand_over, GError **error)
 {
     for (Walk *walk; (walk = g_queue_peek_head(&hand_over->walks)) != NULL;) {
-        if (!do_walk(hand_over, walk, error))
+        if (!settle(hand_over, walk, error))
             return false;
-        if (atomic_load(&hand_over->service->is_stopping)) {
-            g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "the service is stopping");
-            return false;
-        }
         finish(hand_over, walk);
         walk_free(g_queue_pop_head(&hand_over->walks));
     }

@@ -275,6 +275,20 @@ bool store_count_open_backfills(Store *store, const char *owner, int64_t *ret_n,
     return store->ops->count_open_backfills(store, owner, ret_n, error);
 }
 
+bool store_get_announced_at(Store *store, const char *engine_id, int64_t *ret_announced_at, GError **error)
+{
+    assert_may_read(store);
+    g_assert(engine_id != NULL);
+    return store->ops->get_announced_at(store, engine_id, ret_announced_at, error);
+}
+
+bool store_put_announcement(Store *store, const Announcement *announcement, int64_t now_ms, GError **error)
+{
+    assert_may_read(store);
+    g_assert(announcement->engine_id.text[0] != '\0' && announcement->announced_at != INSTANT_NONE);
+    return store->ops->put_announcement(store, announcement, now_ms, error);
+}
+
 bool store_is_shared(const Store *store)
 {
     g_assert(store != NULL);

@@ -372,6 +372,18 @@ MUST_CHECK bool store_list_open_backfills(Store *store, const char *after, size_
 /* owner NULL: of everybody. */
 MUST_CHECK bool store_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error);
 
+/* ---- engines ---- */
+
+/* The newest announcement of this engine that is remembered; INSTANT_NONE: none. */
+MUST_CHECK bool store_get_announced_at(Store *store, const char *engine_id, int64_t *ret_announced_at, GError **error);
+
+/* How long the service's clock has to go on before an engine that said nothing new is forgotten. */
+#define ENGINE_KEPT_MS (INT64_C(30) * 24 * 3600 * 1000)
+
+/* Remembers, durably, that this announcement is done with, unless a newer one of its engine is; forgets engines that have been
+ * remembered since before now_ms - ENGINE_KEPT_MS. Any thread that may block; again is fine, whatever an error left. */
+MUST_CHECK bool store_put_announcement(Store *store, const Announcement *announcement, int64_t now_ms, GError **error);
+
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Store, store_close)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RunDocument, run_document_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(JournalPage, journal_page_free)

@@ -314,6 +314,24 @@ static bool fault_count_open_backfills(Store *base, const char *owner, int64_t *
            inner->ops->count_open_backfills(inner, owner, ret_n, error);
 }
 
+static bool fault_get_announced_at(Store *base, const char *engine_id, int64_t *ret_announced_at, GError **error)
+{
+    Store *inner = inner_of(base);
+    return may_read(base, STORE_GET_ANNOUNCED_AT, error) &&
+           inner->ops->get_announced_at(inner, engine_id, ret_announced_at, error);
+}
+
+static bool fault_put_announcement(Store *base, const Announcement *announcement, int64_t now_ms, GError **error)
+{
+    Store *inner = inner_of(base);
+    Verdict verdict = enter((FaultStore *)base, STORE_PUT_ANNOUNCEMENT);
+    bool is_put = verdict != FAIL_BEFORE && inner->ops->put_announcement(inner, announcement, now_ms, error);
+    if (verdict == FAIL_BEFORE || (verdict == FAIL_AFTER && is_put)) {
+        set_fault_error(error, FLOWOPS_UNAVAILABLE);
+    }
+    return verdict == PASS && is_put;
+}
+
 static bool fault_check(Store *base, GError **error)
 {
     Store *inner = inner_of(base);
@@ -370,6 +388,8 @@ static const StoreOps fault_ops = {
     .list_backfills = fault_list_backfills,
     .list_open_backfills = fault_list_open_backfills,
     .count_open_backfills = fault_count_open_backfills,
+    .get_announced_at = fault_get_announced_at,
+    .put_announcement = fault_put_announcement,
     .check = fault_check,
     .secret = fault_secret,
     .interrupt = fault_interrupt,

@@ -31,12 +31,14 @@ typedef enum {
     STORE_LIST_BACKFILLS,
     STORE_LIST_OPEN_BACKFILLS,
     STORE_COUNT_OPEN_BACKFILLS,
+    STORE_GET_ANNOUNCED_AT,
+    STORE_PUT_ANNOUNCEMENT,
     STORE_CHECK,
     N_STORE_METHODS,
 } StoreMethod;
 
 /* Writes: BEFORE is UNAVAILABLE with outcomes WRITE_NOTHING and no effect; AFTER is UNKNOWN with outcomes WRITE_UNKNOWN
- * and the effect of the inner call. Reads fail with UNAVAILABLE either way. */
+ * and the effect of the inner call. Reads and announcements fail with UNAVAILABLE either way. */
 typedef enum { FAULT_BEFORE_EFFECT, FAULT_AFTER_EFFECT } FaultPoint;
 
 /* Behaves as inner until told otherwise. */

@@ -39,6 +39,8 @@ typedef struct {
     ListPage *(*list_backfills)(Store *, const ListQuery *, GError **);
     bool (*list_open_backfills)(Store *, const char *, size_t, Id *, size_t *, GError **);
     bool (*count_open_backfills)(Store *, const char *, int64_t *, GError **);
+    bool (*get_announced_at)(Store *, const char *, int64_t *, GError **);
+    bool (*put_announcement)(Store *, const Announcement *, int64_t, GError **);
     bool (*check)(Store *, GError **);
 
     const unsigned char *(*secret)(Store *); /* any thread, never blocks */

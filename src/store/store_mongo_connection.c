@@ -23,6 +23,7 @@ static const char *const collection_names[N_COLLECTIONS] = {
     [COLLECTION_SCHEDULES] = "schedules",
     [COLLECTION_BACKFILLS] = "backfills",
     [COLLECTION_BACKFILL_ENTRIES] = "backfill_entries",
+    [COLLECTION_ENGINES] = "engines",
     [COLLECTION_META] = "meta",
 };
 

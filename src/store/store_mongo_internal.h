@@ -37,6 +37,7 @@ typedef enum {
     COLLECTION_SCHEDULES,
     COLLECTION_BACKFILLS,
     COLLECTION_BACKFILL_ENTRIES,
+    COLLECTION_ENGINES,
     COLLECTION_META,
     N_COLLECTIONS,
 } MongoCollection;
@@ -291,6 +292,11 @@ BackfillRecord *mongo_get_backfill(Store *store, const char *backfill_id, bool h
 bool mongo_list_open_backfills(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n,
                                GError **error);
 bool mongo_count_open_backfills(Store *store, const char *owner, int64_t *ret_n, GError **error);
+
+/* ---- store_mongo_engine.c ---- */
+
+bool mongo_get_announced_at(Store *store, const char *engine_id, int64_t *ret_announced_at, GError **error);
+bool mongo_put_announcement(Store *store, const Announcement *announcement, int64_t now_ms, GError **error);
 
 /* ---- store_mongo_upkeep.c ---- */
 

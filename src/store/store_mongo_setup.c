@@ -257,6 +257,7 @@ static const MongoIndex indexes[] = {
     {COLLECTION_FLOW_VERSIONS, "step", {{"owner", 1}, {"stepIds", 1}, {"flowId", 1}}, false},
     {COLLECTION_BACKFILLS, "owner_flow", {{"owner", 1}, {"flowId", 1}, {"createdAt", -1}, {"_id", 1}}, false},
     {COLLECTION_BACKFILLS, "open", {{"openId", 1}}, true},
+    {COLLECTION_ENGINES, "updated", {{"updatedAt", 1}}, false},
 };
 
 struct Setup {

@@ -35,6 +35,7 @@ static const StoreOps sqlite_ops = {
     .name = "sqlite",
     .write = sqlite_write,
     SQLITE_READ_OPS,
+    .put_announcement = sqlite_put_announcement,
     .check = sqlite_check,
     .secret = sqlite_secret,
     .close = sqlite_store_close,

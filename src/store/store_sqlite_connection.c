@@ -142,6 +142,12 @@ static const char *const statement_texts[N_STATEMENTS] = {
     [STATEMENT_COUNT_OPEN_BACKFILLS] = "SELECT count(*) FROM backfills INDEXED BY backfills_open WHERE is_open = 1",
     [STATEMENT_COUNT_OPEN_BACKFILLS_OF] =
         "SELECT count(*) FROM backfills INDEXED BY backfills_open WHERE is_open = 1 AND owner = ?1",
+    [STATEMENT_GET_ENGINE] = "SELECT announced_at FROM engines WHERE engine_id = ?1",
+    [STATEMENT_PUT_ENGINE] =
+        "INSERT INTO engines(engine_id, announced_at, updated_at) VALUES (?1, ?2, ?3) ON CONFLICT(engine_id)"
+        " DO UPDATE SET announced_at = excluded.announced_at, updated_at = excluded.updated_at"
+        " WHERE excluded.announced_at > announced_at",
+    [STATEMENT_FORGET_ENGINES] = "DELETE FROM engines INDEXED BY engines_updated WHERE updated_at < ?1",
     [STATEMENT_CHECK] = "INSERT INTO meta(name, value) VALUES ('check', randomblob(8))"
                         " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
 };

@@ -41,6 +41,8 @@ typedef enum {
     STATEMENT_INSERT_BACKFILL,
     STATEMENT_UPDATE_BACKFILL,
     STATEMENT_INSERT_BACKFILL_ENTRY,
+    STATEMENT_PUT_ENGINE,
+    STATEMENT_FORGET_ENGINES,
     STATEMENT_CHECK,
     STATEMENT_GET_FLOW,
     STATEMENT_GET_NEWEST_FLOW,
@@ -73,6 +75,7 @@ typedef enum {
     STATEMENT_OPEN_BACKFILLS,
     STATEMENT_COUNT_OPEN_BACKFILLS,
     STATEMENT_COUNT_OPEN_BACKFILLS_OF,
+    STATEMENT_GET_ENGINE,
     N_STATEMENTS,
 } StatementId;
 
@@ -214,6 +217,8 @@ bool sqlite_settle(Store *store, int64_t timeout_ms);
 bool sqlite_list_runs_behind(Store *store, const char *after, size_t limit, Id *ret_ids, size_t *ret_n, GError **error);
 bool sqlite_find_newer(Store *store, const RunSeq *known, size_t n, bool *ret_is_newer, GError **error);
 bool sqlite_get_flow_versions(Store *store, const Id *flow_ids, size_t n, int64_t *ret_versions, GError **error);
+bool sqlite_get_announced_at(Store *store, const char *engine_id, int64_t *ret_announced_at, GError **error);
+bool sqlite_put_announcement(Store *store, const Announcement *announcement, int64_t now_ms, GError **error);
 bool sqlite_check(Store *store, GError **error);
 
 /* ---- store_sqlite_schedule.c ---- */
@@ -265,6 +270,6 @@ char *list_flows_sql(const ListQuery *query, bool is_count);
     .read_scheduled_flows = sqlite_read_scheduled_flows, .list_changed_flows = sqlite_list_changed_flows, \
     .list_open_system_runs = sqlite_list_open_system_runs, .get_backfill = sqlite_get_backfill, \
     .list_backfills = sqlite_list_backfills, .list_open_backfills = sqlite_list_open_backfills, \
-    .count_open_backfills = sqlite_count_open_backfills
+    .count_open_backfills = sqlite_count_open_backfills, .get_announced_at = sqlite_get_announced_at
 
 #endif

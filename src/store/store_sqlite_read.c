@@ -350,3 +350,18 @@ bool sqlite_get_flow_versions(Store *base, const Id *flow_ids, size_t n, int64_t
     }
     return true;
 }
+
+bool sqlite_get_announced_at(Store *base, const char *engine_id, int64_t *ret_announced_at, GError **error)
+{
+    READER_LEASE(lease, (SqliteStore *)base, error);
+    sqlite3_stmt *statement =
+        lease.connection != NULL ? connection_statement(lease.connection, STATEMENT_GET_ENGINE, error) : NULL;
+    if (statement == NULL) {
+        return false;
+    }
+    bind_text(statement, 1, engine_id);
+    int found = statement_next(statement, error);
+    *ret_announced_at = found == 1 ? sqlite3_column_int64(statement, 0) : INSTANT_NONE;
+    (void)sqlite3_reset(statement);
+    return found >= 0;
+}

@@ -19,10 +19,18 @@ static bool refuse_check(Store *base, GError **error)
     return refuse_write(base, NULL, 0, error);
 }
 
+static bool refuse_announcement(Store *base, const Announcement *announcement, int64_t now_ms, GError **error)
+{
+    (void)announcement;
+    (void)now_ms;
+    return refuse_write(base, NULL, 0, error);
+}
+
 static const StoreOps readonly_ops = {
     .name = "sqlite, read-only",
     .write = refuse_write,
     SQLITE_READ_OPS,
+    .put_announcement = refuse_announcement,
     .check = refuse_check,
     .secret = sqlite_secret,
     .close = sqlite_store_close,

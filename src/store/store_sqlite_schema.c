@@ -100,7 +100,7 @@ static const char schema_v1[] =
 static const char schema_v2[] = "CREATE INDEX runs_settled ON runs(phase, updated_at, id) WHERE phase = 2;"
                                 "CREATE INDEX run_labels_run ON run_labels(run_id);";
 
-/* Schedules. A flow that has a cron already is told as flow_encode_schedule() tells it, with inputs to spare. */
+/* Schedules, and what engines have said. A flow that has a cron already is told as flow_encode_schedule() tells it, with inputs to spare. */
 static const char schema_v3[] =
     "CREATE TABLE decisions ("
     "  flow_id TEXT NOT NULL,"
@@ -134,7 +134,14 @@ static const char schema_v3[] =
     "  state TEXT NOT NULL,"
     "  plan TEXT" /* with the first */
     ") STRICT;"
-    "CREATE UNIQUE INDEX backfill_entries_n ON backfill_entries(backfill_id, n);";
+    "CREATE UNIQUE INDEX backfill_entries_n ON backfill_entries(backfill_id, n);"
+
+    "CREATE TABLE engines ("
+    "  engine_id TEXT PRIMARY KEY,"
+    "  announced_at INTEGER NOT NULL," /* by its own clock: the newest announcement that is done with */
+    "  updated_at INTEGER NOT NULL"    /* by ours */
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX engines_updated ON engines(updated_at);";
 
 const SchemaStep schema_steps[] = {{1, schema_v1}, {2, schema_v2}, {3, schema_v3}};
 const size_t n_schema_steps = G_N_ELEMENTS(schema_steps);

@@ -396,13 +396,12 @@ bool sqlite_write(Store *base, StoreWrite *writes, size_t n_writes, GError **err
     return true;
 }
 
-bool sqlite_check(Store *base, GError **error)
+/* These statements, bound already, as a transaction of their own; writer_mu is held. */
+static bool run_alone(SqliteStore *store, const StatementId *statements, size_t n, GError **error)
 {
-    SqliteStore *store = (SqliteStore *)base;
-    MUTEX_SCOPE(&store->writer_mu);
     int rc = run_statement(store, STATEMENT_BEGIN_WRITE);
-    if (rc == SQLITE_OK) {
-        rc = run_statement(store, STATEMENT_CHECK);
+    for (size_t i = 0; i < n && rc == SQLITE_OK; i++) {
+        rc = run_statement(store, statements[i]);
     }
     if (rc == SQLITE_OK) {
         rc = run_statement(store, STATEMENT_COMMIT);
@@ -412,4 +411,25 @@ bool sqlite_check(Store *base, GError **error)
         abandon(store, NULL, 0, WRITE_NOTHING);
     }
     return rc == SQLITE_OK;
+}
+
+bool sqlite_put_announcement(Store *base, const Announcement *announcement, int64_t now_ms, GError **error)
+{
+    static const StatementId statements[] = {STATEMENT_FORGET_ENGINES, STATEMENT_PUT_ENGINE};
+    SqliteStore *store = (SqliteStore *)base;
+    MUTEX_SCOPE(&store->writer_mu);
+    sqlite3_bind_int64(prepared(store, STATEMENT_FORGET_ENGINES), 1, now_ms - ENGINE_KEPT_MS);
+    sqlite3_stmt *put = prepared(store, STATEMENT_PUT_ENGINE);
+    bind_id(put, 1, &announcement->engine_id);
+    sqlite3_bind_int64(put, 2, announcement->announced_at);
+    sqlite3_bind_int64(put, 3, now_ms);
+    return run_alone(store, statements, G_N_ELEMENTS(statements), error);
+}
+
+bool sqlite_check(Store *base, GError **error)
+{
+    static const StatementId statements[] = {STATEMENT_CHECK};
+    SqliteStore *store = (SqliteStore *)base;
+    MUTEX_SCOPE(&store->writer_mu);
+    return run_alone(store, statements, G_N_ELEMENTS(statements), error);
 }

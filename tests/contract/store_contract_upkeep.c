@@ -207,6 +207,57 @@ static void test_age_follows_the_last_update(void **state)
     assert_int_equal(ended_before(store, START_MS + 1001, 1, &id), 1);
 }
 
+/* ---- engines ---- */
+
+static int64_t announced_at(Store *store, const Id *engine_id)
+{
+    g_autoptr(GError) error = NULL;
+    int64_t at = 99;
+    bool is_read = store_get_announced_at(store, engine_id->text, &at, &error);
+    assert_no_error(error);
+    assert_true(is_read);
+    return at;
+}
+
+static void put_announcement(Store *store, const Id *engine_id, int64_t at, int64_t now_ms)
+{
+    g_autoptr(GError) error = NULL;
+    Announcement announcement = {.engine_id = *engine_id, .announced_at = at};
+    bool is_put = store_put_announcement(store, &announcement, now_ms, &error);
+    assert_no_error(error);
+    assert_true(is_put);
+}
+
+static void test_the_newest_announcement_of_each_engine_is_remembered(void **state)
+{
+    StoreFixture *fixture = fixture_of(state);
+    Id one = test_id('e', 1), two = test_id('e', 2), never = test_id('e', 3);
+    put_announcement(fixture->store, &one, START_MS + 5, START_MS);
+    put_announcement(fixture->store, &two, START_MS - 5, START_MS);
+    put_announcement(fixture->store, &one, START_MS + 4, START_MS);
+    put_announcement(fixture->store, &two, START_MS - 4, START_MS);
+    put_announcement(fixture->store, &two, START_MS - 4, START_MS);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(announced_at(fixture->store, &one), START_MS + 5);
+        assert_int_equal(announced_at(fixture->store, &two), START_MS - 4);
+        assert_int_equal(announced_at(fixture->store, &never), INSTANT_NONE);
+        store_fixture_reopen(fixture);
+    }
+}
+
+/* By the service's clock: an engine's own may be off. */
+static void test_an_engine_that_says_nothing_is_forgotten(void **state)
+{
+    Store *store = fixture_of(state)->store;
+    Id one = test_id('e', 1), two = test_id('e', 2), three = test_id('e', 3);
+    put_announcement(store, &one, START_MS + 2 * ENGINE_KEPT_MS, START_MS);
+    put_announcement(store, &two, 1, START_MS + 1);
+    put_announcement(store, &three, START_MS, START_MS + ENGINE_KEPT_MS + 1);
+    assert_int_equal(announced_at(store, &one), INSTANT_NONE);
+    assert_int_equal(announced_at(store, &two), 1);
+    assert_int_equal(announced_at(store, &three), START_MS);
+}
+
 /* ---- deleting ---- */
 
 static void test_a_deleted_run_is_gone(void **state)
@@ -382,6 +433,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(test_settled_runs_by_age),
     cmocka_unit_test(test_what_is_going_has_not_ended),
     cmocka_unit_test(test_age_follows_the_last_update),
+    cmocka_unit_test(test_the_newest_announcement_of_each_engine_is_remembered),
+    cmocka_unit_test(test_an_engine_that_says_nothing_is_forgotten),
     cmocka_unit_test(test_a_deleted_run_is_gone),
     cmocka_unit_test(test_deleting_what_is_not_there),
     cmocka_unit_test(test_append_to_a_deleted_run_is_a_conflict),

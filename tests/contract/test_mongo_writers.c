@@ -240,9 +240,9 @@ static size_t count_indexes(const StoreFixture *fixture, const char *collection)
 static void test_indexes_are_made_once(void **state)
 {
     StoreFixture *fixture = fixture_of(state);
-    static const char *const collections[] = {"run_events",         "runs",     "flow_versions", "flows",
-                                              "schedule_decisions", "backfills"};
-    static const size_t expected[] = {2, 10, 2, 5, 2, 3};
+    static const char *const collections[] = {"run_events",         "runs",      "flow_versions", "flows",
+                                              "schedule_decisions", "backfills", "engines"};
+    static const size_t expected[] = {2, 10, 2, 5, 2, 3, 2};
     g_autoptr(Clock) clock = clock_new_system();
     int64_t deadline_ms = clock_monotonic_ms(clock) + DEADLINE_MS;
     for (unsigned round = 0; round < 2; round++) {

@@ -120,6 +120,32 @@ def test_a_restart_of_the_service_sends_nothing_again(broker, make_server, make_
     server.stop()
 
 
+def test_announcements_read_again_hand_nothing_over(make_broker, make_server, make_engine):
+    """The engine goes on; what began since it announced itself is its own, also when the service reads from the beginning."""
+    broker = make_broker().start()
+    server = make_server(broker).start()
+    api = Client(server)
+    engine = make_engine(broker).start()
+    waits = new_id()
+    flow_id = api.create_flow([step("delay", step_id=waits, inputs={"ms": "600000"})])
+    runs = [api.start(flow_id) for _ in range(6)]
+    for run_id in runs:
+        api.wait_step(run_id, waits, "RUNNING")
+    server.wait_caught_up()
+    before = [api.events(run_id) for run_id in runs]
+    commands = json.dumps(broker.commands())
+    server.stop()
+    broker.reset_group("flowops-execution-service", STATUSES)
+    server.start()
+    wait_until(lambda: server.metric("statuses_ignored_total") >= 2 * len(runs), 30, "the replay")
+    server.wait_caught_up()
+    assert [api.events(run_id) for run_id in runs] == before
+    assert server.metric("events_appended_total") == 0
+    assert json.dumps(broker.commands()) == commands
+    engine.stop()
+    server.stop()
+
+
 def test_commands_that_came_while_no_engine_was_there_are_taken(broker, make_server, make_engine):
     server = make_server(broker).start()
     api = Client(server)

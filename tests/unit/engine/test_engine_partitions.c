@@ -25,6 +25,7 @@ typedef struct {
     Bus *bus;
     Engine *engine;
     GQueue *lines;
+    int64_t announced_at; /* of the last announcement */
 } Bench;
 
 static int set_up(void **state)
@@ -130,6 +131,10 @@ static void poll_lines(Bench *bench, int64_t timeout_ms)
     for (size_t i = 0; i < n; i++) {
         g_autoptr(StatusMessage) status = status_message_decode(messages[i]->value, messages[i]->value_size, NULL);
         assert_non_null(status);
+        if (status->kind == STATUS_ENGINE) { /* else it would be taken for an old one */
+            assert_true(status->timestamp > bench->announced_at);
+            bench->announced_at = status->timestamp;
+        }
         g_queue_push_tail(bench->lines, line_of(status));
         bus_message_free(messages[i]);
     }

@@ -493,6 +493,68 @@ static void test_an_announcement_that_comes_again_hands_nothing_over(void **stat
     assert_non_null(strstr(detail, "\"generation\":2"));
 }
 
+/* A run that began behind an announcement has nothing of it in its journal. */
+static void test_an_announcement_read_again_leaves_what_began_since_alone(void **state)
+{
+    Rig *rig = *state;
+    int32_t partition = 0;
+    StatusMessage announcement = {.kind = STATUS_ENGINE,
+                                  .command_partitions = &partition,
+                                  .n_command_partitions = 1,
+                                  .timestamp = clock_wall_ms(rig->clock),
+                                  .engine_id = make_id(NULL)};
+    report(rig, &announcement);
+    Id run_id = started_run(rig);
+    g_autoptr(CommandMessage) message = next_command(rig);
+    report_flow(rig, message, RUN_RUNNING);
+    wait_for(rig, &run_id, "\"status\":\"RUNNING\"");
+    for (int i = 0; i < 2; i++) {
+        report(rig, &announcement);
+        StatusMessage older = announcement;
+        older.timestamp -= 1000;
+        report(rig, &older);
+        StatusMessage no_news = {.kind = STATUS_FLOW,
+                                 .run_id = run_id,
+                                 .flow_id = message->flow_id,
+                                 .timestamp = 1,
+                                 .generation = 1,
+                                 .run_status = RUN_RUNNING};
+        report(rig, &no_news); /* behind them */
+        WAIT_UNTIL(service_health(rig->service).n_statuses_ignored == 1);
+        g_autofree char *detail = detail_of(rig, &run_id);
+        assert_non_null(strstr(detail, "\"generation\":1"));
+        if (i == 0) {
+            rig_stop(rig);
+            rig_start(rig);
+        }
+    }
+    announcement.timestamp++; /* by an engine's clock that is slow, and real all the same */
+    report(rig, &announcement);
+    wait_for(rig, &run_id, "\"generation\":2");
+}
+
+/* Whether it was remembered is not known: the walk is done again, and finds its work done. */
+static void test_an_announcement_that_is_not_remembered_is_done_again(void **state)
+{
+    Rig *rig = *state;
+    announce(rig);
+    Id run_id = started_run(rig);
+    g_autoptr(CommandMessage) message = next_command(rig);
+    report_flow(rig, message, RUN_RUNNING);
+    wait_for(rig, &run_id, "\"status\":\"RUNNING\"");
+    int64_t n_before = store_fault_count(rig->store, STORE_PUT_ANNOUNCEMENT);
+    store_fault_set(rig->store, STORE_PUT_ANNOUNCEMENT, FAULT_BEFORE_EFFECT, 1, 2);
+    announce(rig);
+    WAIT_UNTIL(store_fault_count(rig->store, STORE_PUT_ANNOUNCEMENT) == n_before + 3);
+    store_fault_set(rig->store, STORE_PUT_ANNOUNCEMENT, FAULT_AFTER_EFFECT, 1, 1);
+    announce(rig);
+    wait_for(rig, &run_id, "\"generation\":3");
+    report_flow(rig, message, RUN_PAUSED); /* of the old generation: behind the announcements, and ignored */
+    WAIT_UNTIL(service_health(rig->service).n_statuses_ignored == 1);
+    g_autofree char *detail = detail_of(rig, &run_id);
+    assert_non_null(strstr(detail, "\"generation\":3"));
+}
+
 int main(void)
 {
 #define SERVICE_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -521,6 +583,8 @@ int main(void)
         ENGINE_TEST(test_left_over_runs_go_to_the_next_engine_with_their_pause),
         ENGINE_TEST(test_what_nobody_answers_is_said_again_also_after_a_hand_over),
         ENGINE_TEST(test_an_announcement_that_comes_again_hands_nothing_over),
+        ENGINE_TEST(test_an_announcement_read_again_leaves_what_began_since_alone),
+        ENGINE_TEST(test_an_announcement_that_is_not_remembered_is_done_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

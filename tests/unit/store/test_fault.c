@@ -118,6 +118,9 @@ static void test_every_read_can_fail(void **state)
     assert_null(store_list_backfills(store, &query, &errors[STORE_LIST_BACKFILLS]));
     assert_false(store_list_open_backfills(store, "", 1, &id, &n_ids, &errors[STORE_LIST_OPEN_BACKFILLS]));
     assert_false(store_count_open_backfills(store, NULL, &n, &errors[STORE_COUNT_OPEN_BACKFILLS]));
+    assert_false(store_get_announced_at(store, any, &n, &errors[STORE_GET_ANNOUNCED_AT]));
+    Announcement announcement = {.engine_id = owner, .announced_at = 1};
+    assert_false(store_put_announcement(store, &announcement, 1, &errors[STORE_PUT_ANNOUNCEMENT]));
     assert_false(store_check(store, &errors[STORE_CHECK]));
     for (StoreMethod method = STORE_GET_FLOW; method < N_STORE_METHODS; method++) {
         assert_error(errors[method], FLOWOPS_UNAVAILABLE);

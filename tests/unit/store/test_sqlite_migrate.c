@@ -240,8 +240,8 @@ static void test_version_1_is_taken_along(void **state)
         sqlite3_exec(db,
                      "DROP INDEX runs_settled; DROP INDEX run_labels_run; DROP INDEX runs_scheduled;"
                      "DROP INDEX flows_scheduled; ALTER TABLE flows DROP COLUMN schedule;"
-                     "DROP TABLE decisions; DROP TABLE backfills; DROP TABLE backfill_entries; PRAGMA user_version = 1;"
-                     "PRAGMA journal_mode = DELETE; PRAGMA journal_mode = WAL;",
+                     "DROP TABLE decisions; DROP TABLE backfills; DROP TABLE backfill_entries; DROP TABLE engines;"
+                     "PRAGMA user_version = 1; PRAGMA journal_mode = DELETE; PRAGMA journal_mode = WAL;",
                      NULL, NULL, NULL),
         SQLITE_OK);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
