@@ -72,6 +72,15 @@ class Broker(RealServer):
         finally:
             consumer.close()
 
+    def committed(self, group="flowops-execution-service", topic=STATUSES):
+        """The group's positions, by partition."""
+        consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})
+        try:
+            partitions = [TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=10).topics[topic].partitions]
+            return {p.partition: p.offset for p in consumer.committed(partitions, timeout=10)}
+        finally:
+            consumer.close()
+
     def group_state(self, group="flowops-execution-service"):
         """As the broker calls it: "Stable", "PreparingRebalance" ..."""
         return next((found.state for found in self.admin().list_groups(group, timeout=10)), None)
