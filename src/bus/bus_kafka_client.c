@@ -91,14 +91,13 @@ rd_kafka_t *kafka_client_new(KafkaBus *bus, rd_kafka_type_t type, rd_kafka_conf_
     return client;
 }
 
-bool kafka_client_ask_ends(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
-                           int timeout_ms)
+bool kafka_client_ask_offsets(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
+                              int64_t which, int timeout_ms)
 {
-    char reason[ERROR_TEXT_SIZE];
-    if (!kafka_watch_is_up(bus->watch, reason)) /* the call would take all its time */
+    if (!kafka_watch_does_broker_answer(bus->watch)) /* the call would take all its time */
         return false;
     for (int i = 0; i < partitions->cnt; i++)
-        partitions->elems[i].offset = RD_KAFKA_OFFSET_END;
+        partitions->elems[i].offset = which;
     bool is_told = rd_kafka_offsets_for_times(client, partitions, timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR;
     for (int i = 0; i < partitions->cnt && is_told; i++)
         is_told = partitions->elems[i].err == RD_KAFKA_RESP_ERR_NO_ERROR;

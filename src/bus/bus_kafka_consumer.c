@@ -13,9 +13,10 @@
 #define CHECK_MS 5000        /* between two such questions while nothing is to be committed */
 /* Fetching goes on, told by us, when fewer than this many messages wait: a few batches of whoever polls. */
 #define FETCH_LOW_MESSAGES 8192
-#define FETCH_TOLD_MS 20    /* between two such words: an answer that is under way needs none */
-#define FETCH_LIMIT_MS 1000 /* for the answer to one */
-#define END_LIMIT_MS 800    /* of the 5 s that bus_close() has */
+#define FETCH_TOLD_MS 20                          /* between two such words: an answer that is under way needs none */
+#define FETCH_LIMIT_MS 1000                       /* for the answer to one */
+#define BATCH_MAX_BYTES ((size_t)8 * 1024 * 1024) /* one poll brings no more, but for its last message */
+#define END_LIMIT_MS 800                          /* of the 5 s that bus_close() has */
 
 /* A commit is preceded by a question to the broker, so not every batch makes one; what was not committed comes again. */
 #define STATUS_COMMIT_MS 500
@@ -59,7 +60,8 @@ static Partition *find_partition(KafkaConsumer *consumer, int32_t id)
 
 static void forget_positions(KafkaConsumer *consumer, Partition *partition)
 {
-    partition->polled = partition->approved = partition->asked = partition->committed = partition->end = POSITION_NONE;
+    partition->polled = partition->start = partition->end = POSITION_NONE;
+    partition->approved = partition->asked = partition->committed = POSITION_NONE;
     for (guint i = 0; i < consumer->unapproved->len; i++) {
         Place *place = &g_array_index(consumer->unapproved, Place, i);
         if (place->partition == partition->id)
@@ -132,6 +134,8 @@ static bool is_forgotten(Partition *partition, int64_t committed)
 {
     if (committed >= 0 && partition->committed == POSITION_NONE)
         partition->committed = committed; /* by an earlier owner */
+    if (partition->start == POSITION_NONE)
+        partition->start = committed >= 0 ? committed : START_OLDEST;
     return committed < 0 && partition->committed != POSITION_NONE;
 }
 
@@ -194,13 +198,14 @@ static void commit_when_due(KafkaConsumer *consumer)
 {
     int64_t now = clock_monotonic_ms(consumer->bus->clock);
     bool is_due = (now >= consumer->commit_at && has_to_commit(consumer)) || now >= consumer->check_at;
-    char reason[ERROR_TEXT_SIZE];
-    if (!is_due || !kafka_watch_is_up(consumer->bus->watch, reason))
+    if (!is_due || !kafka_watch_does_broker_answer(consumer->bus->watch))
         return;
     consumer->commit_at = now + consumer->commit_pause_ms;
     consumer->check_at = now + CHECK_MS;
-    if (!check_committed(consumer))
+    if (!check_committed(consumer)) { /* which may have taken its time: messages come first for a while */
+        consumer->commit_at = consumer->check_at = clock_monotonic_ms(consumer->bus->clock) + ASK_AGAIN_MS;
         return;
+    }
     rd_kafka_topic_partition_list_t *list =
         list_partitions(consumer, is_to_commit); /* without those that begin afresh */
     if (list->cnt > 0 && rd_kafka_commit(consumer->client, list, 1) == RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -212,8 +217,7 @@ static void commit_when_due(KafkaConsumer *consumer)
  * back for longer than closing may take. */
 static void commit_now(KafkaConsumer *consumer, const rd_kafka_topic_partition_list_t *leaving)
 {
-    char reason[ERROR_TEXT_SIZE];
-    if (!kafka_watch_is_up(consumer->bus->watch, reason))
+    if (!kafka_watch_does_broker_answer(consumer->bus->watch))
         return;
     rd_kafka_topic_partition_list_t *list = list_partitions(consumer, is_to_commit);
     for (int i = list->cnt - 1; i >= 0; i--)
@@ -340,31 +344,19 @@ static BusMessage *accept_message(KafkaConsumer *consumer, rd_kafka_message_t *m
     return kafka_message_take(message);
 }
 
-static size_t accept_messages(KafkaConsumer *consumer, rd_kafka_message_t **messages, size_t n,
-                              BusMessage **ret_messages)
-{
-    size_t n_accepted = 0;
-    for (size_t i = 0; i < n; i++) {
-        BusMessage *message = accept_message(consumer, messages[i]);
-        if (message != NULL)
-            ret_messages[n_accepted++] = message;
-    }
-    return n_accepted;
-}
-
-/* The library's batch call waits until all it may give is there, so the wait is for one and the rest is what has come. */
+/* What comes is taken one by one, since what was compressed on its way is as large here as its writer likes. */
 static size_t take(KafkaConsumer *consumer, BusMessage **ret_messages, size_t max, int64_t timeout_ms)
 {
-    enum { SLICE = 512 };
-    rd_kafka_message_t *messages[SLICE];
-    size_t n_accepted = 0, n_wanted = 1;
-    ssize_t n = rd_kafka_consume_batch_queue(consumer->messages, (int)timeout_ms, messages, n_wanted);
-    while (n > 0) {
-        n_accepted += accept_messages(consumer, messages, (size_t)n, ret_messages + n_accepted);
-        if ((size_t)n < n_wanted || n_accepted == max)
-            break;
-        n_wanted = MIN(max - n_accepted, SLICE);
-        n = rd_kafka_consume_batch_queue(consumer->messages, 0, messages, n_wanted);
+    size_t n_accepted = 0, size_bytes = 0;
+    rd_kafka_message_t *next;
+    while (n_accepted < max && size_bytes < BATCH_MAX_BYTES &&
+           rd_kafka_consume_batch_queue(consumer->messages, (int)timeout_ms, &next, 1) == 1) {
+        timeout_ms = 0; /* the wait is for one, the rest is what has come */
+        BusMessage *message = accept_message(consumer, next);
+        if (message == NULL)
+            continue;
+        ret_messages[n_accepted++] = message;
+        size_bytes += kafka_message_weight(message);
     }
     return n_accepted;
 }
@@ -380,8 +372,9 @@ static void keep_fetching(KafkaConsumer *consumer)
         kafka_consumer_known_lag(consumer) <= (int64_t)n_waiting)
         return;
     rd_kafka_topic_partition_list_t *owned = list_partitions(consumer, is_owned);
-    bool is_told = kafka_client_ask_ends(consumer->bus, consumer->client, owned, FETCH_LIMIT_MS);
-    consumer->fetch_at = now + (is_told ? FETCH_TOLD_MS : FETCH_LIMIT_MS);
+    bool is_told =
+        kafka_client_ask_offsets(consumer->bus, consumer->client, owned, RD_KAFKA_OFFSET_END, FETCH_LIMIT_MS);
+    consumer->fetch_at = clock_monotonic_ms(consumer->bus->clock) + (is_told ? FETCH_TOLD_MS : ASK_AGAIN_MS);
     rd_kafka_topic_partition_list_destroy(owned);
 }
 

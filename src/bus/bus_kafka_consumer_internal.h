@@ -6,6 +6,10 @@
 #include "bus/bus_kafka_internal.h"
 
 #define PARTITION_NONE (-1)
+#define ASK_AGAIN_MS \
+    3000 /* after a question that the broker did not answer: each may take a second of the poll's time */
+
+#define START_OLDEST INT64_C(-2)
 
 typedef struct {
     int32_t id;
@@ -13,6 +17,7 @@ typedef struct {
     bool was_owned; /* at the last kafka_consumer_take_partitions() */
     bool is_lost;   /* since then */
     int64_t polled; /* offset of the next message */
+    int64_t start;  /* where reading begins: POSITION_NONE: not known; START_OLDEST: at the oldest message there is */
     int64_t approved;
     int64_t asked;     /* commit of it is under way or done */
     int64_t committed; /* the broker said so */

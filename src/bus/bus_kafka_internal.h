@@ -61,9 +61,10 @@ MUST_CHECK bool kafka_client_end(rd_kafka_t *client, int64_t timeout_ms);
 /* Librdkafka 2.0 aborts the process when a consumer is destroyed that was let into its group and had no assignment yet (an
  * assertion on its assignor's state). */
 bool kafka_client_was_let_in(KafkaBus *bus, rd_kafka_t *client);
-/* Sets each partition's offset to where it ends now. False: no broker said so in time. */
-MUST_CHECK bool kafka_client_ask_ends(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
-                                      int timeout_ms);
+/* Sets each partition's offset to where it ends or begins now (which: RD_KAFKA_OFFSET_END, _BEGINNING). False: no broker said
+ * so in time. */
+MUST_CHECK bool kafka_client_ask_offsets(KafkaBus *bus, rd_kafka_t *client, rd_kafka_topic_partition_list_t *partitions,
+                                         int64_t which, int timeout_ms);
 
 /* ---- bus_kafka_topics.c ---- */
 
@@ -88,7 +89,10 @@ void kafka_watch_set_readers_problem(KafkaWatch *watch, KafkaTopic topic, const 
 /* A producer's thread. Why it cannot be written; until it can: NULL. */
 void kafka_watch_set_writers_problem(KafkaWatch *watch, KafkaTopic topic, const char *problem);
 bool kafka_watch_was_up(KafkaWatch *watch); /* any thread: a broker has ever answered */
-bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE]); /* any thread */
+/* Any thread. A broker answers, and nothing is known to be wrong with any topic. */
+bool kafka_watch_is_up(KafkaWatch *watch, char ret_reason[ERROR_TEXT_SIZE]);
+/* Any thread. A broker answered last time, whatever it said: what asks one may be tried. */
+bool kafka_watch_does_broker_answer(KafkaWatch *watch);
 
 /* ---- bus_kafka_producer.c ---- */
 

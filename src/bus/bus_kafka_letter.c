@@ -7,9 +7,19 @@
 /* What a record takes beside its texts, with its batch's header: lengths, attributes, checksums. */
 #define RECORD_OVERHEAD_BYTES 128
 #define HEADER_OVERHEAD_BYTES 16
-#define OWN_PREFIX "dlq."
-#define TRUNCATED_HEADER OWN_PREFIX "truncated"
+#define TRUNCATED_HEADER "dlq.truncated"
 #define REASON_MAX_BYTES 4096 /* so that even a letter that has to be short says why it is there */
+
+/* Those of a letter that was put back on its topic are not the original's. */
+static bool is_own_header(const BusHeader *header)
+{
+    static const char *const names[] = {"dlq.reason", "dlq.topic",     "dlq.partition",
+                                        "dlq.offset", "dlq.timestamp", TRUNCATED_HEADER};
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
+        if (strcmp(header->name, names[i]) == 0)
+            return true;
+    return false;
+}
 
 static BusHeader header_copy(const BusHeader *header)
 {
@@ -49,8 +59,13 @@ BusMessage *kafka_letter_new(const BusMessage *message, const char *reason)
     enum { N_OWN_HEADERS = 6 }; /* with the one that says it was cut */
     BusMessage *letter = copy_body(message);
     letter->headers = g_new0(BusHeader, message->n_headers + N_OWN_HEADERS);
-    for (size_t i = 0; i < message->n_headers; i++)
-        letter->headers[letter->n_headers++] = header_copy(&message->headers[i]);
+    bool was_cut = false; /* when it was put aside before */
+    for (size_t i = 0; i < message->n_headers; i++) {
+        const BusHeader *header = &message->headers[i];
+        was_cut |= strcmp(header->name, TRUNCATED_HEADER) == 0;
+        if (!is_own_header(header))
+            letter->headers[letter->n_headers++] = header_copy(header);
+    }
     g_autofree char *short_reason = g_strndup(reason, REASON_MAX_BYTES);
     add_header(letter, "dlq.reason", short_reason);
     if (message->origin.topic != NULL) {
@@ -60,14 +75,21 @@ BusMessage *kafka_letter_new(const BusMessage *message, const char *reason)
     }
     if (message->timestamp != INSTANT_NONE)
         add_number(letter, "dlq.timestamp", message->timestamp);
+    if (was_cut)
+        add_header(letter, TRUNCATED_HEADER, "true");
     return letter;
+}
+
+static size_t header_weight(const BusHeader *header)
+{
+    return HEADER_OVERHEAD_BYTES + strlen(header->name) + header->value_size;
 }
 
 size_t kafka_message_weight(const BusMessage *message)
 {
     size_t weight = RECORD_OVERHEAD_BYTES + message->key_size + message->value_size;
     for (size_t i = 0; i < message->n_headers; i++)
-        weight += HEADER_OVERHEAD_BYTES + strlen(message->headers[i].name) + message->headers[i].value_size;
+        weight += header_weight(&message->headers[i]);
     return weight;
 }
 
@@ -84,10 +106,12 @@ static size_t headers_weight(const BusMessage *letter)
 /* The original's, the last one first, until all headers take no more than max_bytes. */
 static void drop_headers(BusMessage *letter, size_t max_bytes)
 {
-    for (size_t i = letter->n_headers; i > 0 && headers_weight(letter) > max_bytes; i--) {
+    size_t weight = headers_weight(letter); /* counted down: there may be hundreds of thousands */
+    for (size_t i = letter->n_headers; i > 0 && weight > max_bytes; i--) {
         BusHeader *header = &letter->headers[i - 1];
-        if (g_str_has_prefix(header->name, OWN_PREFIX))
+        if (is_own_header(header))
             continue;
+        weight -= header_weight(header);
         g_free(header->name);
         g_free(header->value);
         memmove(header, header + 1, (letter->n_headers - i) * sizeof *header);

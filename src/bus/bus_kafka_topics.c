@@ -96,6 +96,12 @@ bool kafka_watch_was_up(KafkaWatch *watch)
     return watch->was_up;
 }
 
+bool kafka_watch_does_broker_answer(KafkaWatch *watch)
+{
+    MUTEX_SCOPE(&watch->mu);
+    return watch->is_up;
+}
+
 static bool has_problem(KafkaWatch *watch, KafkaTopic topic)
 {
     MUTEX_SCOPE(&watch->mu);

@@ -72,7 +72,7 @@ int64_t backfill_find_slots(const Schedule *schedule, int64_t from, int64_t to, 
 
 bool backfill_is_covered_by(const ScheduleDecision *decision)
 {
-    return decision->verdict == SLOT_STARTED || decision->verdict == SLOT_QUEUED;
+    return decision->verdict == SLOT_STARTED;
 }
 
 void backfill_plan_done(BackfillPlan *plan)

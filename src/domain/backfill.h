@@ -31,7 +31,7 @@ MUST_CHECK bool backfill_request_read(const JsonValue *body, int64_t now_ms, Bac
 /* Appends the slots with from <= slot < to to `slots` (of int64_t), at most BACKFILL_SLOTS_MAX, and counts them all, up to
  * BACKFILL_COUNT_MAX. */
 int64_t backfill_find_slots(const Schedule *schedule, int64_t from, int64_t to, GArray *slots);
-/* Is a slot covered by this decision? STARTED and QUEUED cover theirs. */
+/* Is a slot covered by this decision? STARTED covers its own; QUEUED does while it waits, which later decisions tell. */
 bool backfill_is_covered_by(const ScheduleDecision *decision);
 
 typedef struct {

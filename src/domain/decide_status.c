@@ -8,12 +8,26 @@
 
 /* ---- what is kept of a status ---- */
 
+/* As much of an error as takes max_bytes where it is written as JSON: a control character takes six there, and a thousand
+ * steps' errors are in one document. */
+static char *error_head(const char *error, size_t max_bytes)
+{
+    size_t size = 0, written = 0;
+    for (; error != NULL && error[size] != '\0'; size++) {
+        unsigned char c = (unsigned char)error[size];
+        written += c < 0x20 ? 6 : c == '"' || c == '\\' ? 2 : 1;
+        if (written > max_bytes)
+            break;
+    }
+    return text_head(error, size);
+}
+
 /* "outputs dropped: ..." behind the engine's own error, within the bound. */
 static char *join_error(const char *error, const char *note)
 {
     if (error == NULL || *error == '\0')
         return g_strdup(note);
-    g_autofree char *kept = text_head(error, RUN_ERROR_MAX_BYTES - strlen(note) - 2);
+    g_autofree char *kept = error_head(error, RUN_ERROR_MAX_BYTES - strlen(note) - 2);
     return g_strconcat(kept, "; ", note, NULL);
 }
 
@@ -38,7 +52,7 @@ static void keep_outputs(const Run *run, const StepState *step, const StatusMess
                    size, others, max);
     } else {
         event->outputs_json = g_strdup(status->outputs_json);
-        event->error = text_head(status->error, RUN_ERROR_MAX_BYTES);
+        event->error = error_head(status->error, RUN_ERROR_MAX_BYTES);
         return;
     }
     event->error = join_error(status->error, note);
@@ -122,7 +136,7 @@ static Decision *decide_flow_status(const Run *run, const StatusMessage *status)
     Decision *decision = decision_append(1);
     Event *event = decision_add(decision, run, EVENT_FLOW_STATUS, status->timestamp);
     event->run_status = status->run_status;
-    event->error = text_head(status->error, RUN_ERROR_MAX_BYTES);
+    event->error = error_head(status->error, RUN_ERROR_MAX_BYTES);
     keep_origin(&status->origin, event);
     return decision;
 }

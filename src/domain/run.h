@@ -13,7 +13,7 @@
 #define STEP_PROGRESS_MAX_BYTES 128  /* of it: how far a step is, without its outputs */
 #define START_FRAME_MAX_BYTES 2048   /* of it: ids, times, who started the run */
 #define RUN_MAX_ANNOUNCEMENTS 1024   /* that a run remembers; then it forgets the oldest */
-#define RUN_ERROR_MAX_BYTES 4096     /* of an error text that is kept, cut at a character */
+#define RUN_ERROR_MAX_BYTES 4096     /* of an error text that is kept, as JSON writes it, cut at a character */
 
 /* Flow statuses with a position that are taken of one timestamp: bounds what a run remembers to know them again. */
 #define RUN_MAX_TAKEN_AT_ONCE 32

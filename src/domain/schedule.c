@@ -9,6 +9,9 @@
 /* Slots that are looked at for one whose jitter lies ahead: only a slot every few seconds and a jitter of hours need more,
  * and then the first slot ahead is near enough. */
 #define LOOK_AHEAD_MAX 1000
+/* What is looked back over first for slots that hold; then twice as much, and so on. With a slot each second and a jitter of a
+ * day some 2,000 slots are looked at. */
+#define LOOK_BACK_MS 60000
 
 Schedule *schedule_new(const Flow *flow, CronZones *zones, GError **error)
 {
@@ -114,6 +117,23 @@ int64_t schedule_due_at(const Schedule *schedule, int64_t slot_ms)
     Id id = derive("jitter", &schedule->flow_id, slot_ms);
     uint64_t random = g_ascii_strtoull(id.text, NULL, 16) & UINT32_MAX;
     return slot_ms + (int64_t)(random * ((uint64_t)schedule->jitter_ms + 1) >> 32);
+}
+
+int64_t schedule_held_until(const Schedule *schedule, int64_t at_ms)
+{
+    int64_t held = INT64_MIN, begin = MAX(schedule->since, before_start(schedule)), end = at_ms, width = LOOK_BACK_MS;
+    int64_t slot;
+    begin = MAX(begin, at_ms - schedule->jitter_ms - 1); /* one before that starts before the instant */
+    /* None up to `end` starts after end + jitter. */
+    for (; end > begin && end + schedule->jitter_ms > held; width *= 2) {
+        int64_t after = MAX(begin, end - width);
+        g_auto(CronWalk) walk;
+        cron_walk_init(&walk, schedule->cron, schedule->zone, after);
+        while (cron_walk_next(&walk, &slot) && slot <= MIN(end, schedule->end_at))
+            held = MAX(held, schedule_due_at(schedule, slot));
+        end = after;
+    }
+    return held;
 }
 
 bool schedule_next_run(const Schedule *schedule, const ScheduleState *state, int64_t now_ms, int64_t *ret_run_at)

@@ -31,6 +31,8 @@ typedef enum {
     SLOT_QUEUE_FULL, /* SCHEDULE_QUEUE_MAX are waiting */
     SLOT_BEFORE_START,
     SLOT_AFTER_END, /* the first one past endAt; those after it are no slots any more */
+    SLOT_CHANGED,   /* it was waiting when the flow got other slots, or a pause */
+    SLOT_ENDED,     /* it was waiting when the flow lost its cron, or was deleted */
 } SlotReason;
 
 typedef struct {
@@ -40,8 +42,9 @@ typedef struct {
     int64_t slot, last_slot; /* the same, but in a summary and a reset */
     int64_t n_slots;         /* 0 in a reset: they were another schedule's */
     int64_t decided_at;
-    int64_t late_ms;      /* after the last slot's time, its jitter included; 0 in a reset */
-    bool was_queued;      /* STARTED: from the queue; the watermark stays */
+    int64_t late_ms; /* after the last slot could be taken, jitters included; 0 in a reset and where a queue ends */
+    /* Out of the queue; the watermark stays. SKIPPED: all that waited, n_slots of them; there may be others between. */
+    bool was_queued;
     bool cancels_running; /* STARTED: the runs that are open are stopped first */
     int64_t since;        /* Flow.scheduled_since it was decided by */
     int64_t flow_version;
@@ -75,6 +78,9 @@ int64_t schedule_flow_version(const Schedule *schedule);
 bool schedule_next_slot(const Schedule *schedule, int64_t after_ms, int64_t *ret_slot_ms);
 /* When a slot is to start: its time and the jitter that flow and slot give. */
 int64_t schedule_due_at(const Schedule *schedule, int64_t slot_ms);
+/* Until when the slots up to an instant, it included, hold those behind them: the latest at which one of them is to start;
+ * INT64_MIN when none is near enough to matter. A slot can be taken when it is due itself and is not held any more. */
+int64_t schedule_held_until(const Schedule *schedule, int64_t at_ms);
 /* nextRunAt: when the next slot that is not decided starts, after `now_ms`; false when paused or none comes. */
 bool schedule_next_run(const Schedule *schedule, const ScheduleState *state, int64_t now_ms, int64_t *ret_run_at);
 /* When schedule_decide() will have something to say, unless a run ends before (while slots are queued); false: never. */
@@ -88,6 +94,10 @@ bool schedule_is_stale(const Schedule *schedule, const ScheduleState *state);
  * more to decide at once, call again when these are recorded. The same arguments give the same decisions. */
 bool schedule_decide(const Schedule *schedule, const ScheduleState *state, int64_t now_ms, size_t n_open,
                      GArray *decisions);
+
+/* What becomes of slots that wait when a flow has no schedule any more; false: none does, or a newer version has decided.
+ * `flow`: the version that has none. */
+bool schedule_end_queue(const ScheduleState *state, const Flow *flow, int64_t now_ms, ScheduleDecision *ret_decision);
 
 /* UUIDv8 of `slot`, the flow and the slot: two schedulers, a crash and a clock set back give one run. */
 Id schedule_run_id(const Id *flow_id, int64_t slot_ms);
@@ -106,7 +116,7 @@ void schedule_state_from(ScheduleState *state, const ScheduleDecision *decision)
  * `queue` (NULL when none waits). */
 void schedule_state_from_tail(ScheduleState *state, const ScheduleDecision *last, int64_t *take_queue);
 void schedule_state_done(ScheduleState *state);
-/* False (the state untouched) when it is not the next one, or takes a slot from the queue that is not its first. */
+/* False (the state untouched) when it is not the next one, or takes slots from the queue that are not its first. */
 MUST_CHECK bool schedule_state_fold(ScheduleState *state, const ScheduleDecision *decision, GError **error);
 
 void schedule_decision_encode(const ScheduleDecision *decision, const Id *flow_id, GString *out);

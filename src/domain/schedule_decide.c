@@ -8,7 +8,8 @@ typedef struct {
     int64_t now_ms;
     size_t n_open; /* with those this call starts */
     GArray *decisions;
-    guint first; /* of this call in decisions: earlier ones are the caller's */
+    guint first;     /* of this call in decisions: earlier ones are the caller's */
+    int64_t in_time; /* slots from it on are not missed */
     /* As the decisions so far leave them. */
     int64_t n, watermark, n_queued;
 } Deciding;
@@ -19,12 +20,6 @@ typedef struct {
     int64_t last_startable; /* index of the last one that misfire lets start; -1: none */
     bool has_more;          /* there are more than one call looks at */
 } Walk;
-
-static int64_t late_ms(const Deciding *deciding, int64_t slot)
-{
-    int64_t late = deciding->now_ms - schedule_due_at(deciding->schedule, slot);
-    return MAX(late, 0);
-}
 
 static ScheduleDecision *add_decision(Deciding *deciding, SlotVerdict verdict, SlotReason reason, int64_t slot)
 {
@@ -40,7 +35,6 @@ static ScheduleDecision *add_decision(Deciding *deciding, SlotVerdict verdict, S
         .last_slot = slot,
         .n_slots = 1,
         .decided_at = deciding->now_ms,
-        .late_ms = late_ms(deciding, slot),
         .since = schedule->since,
         .flow_version = schedule->flow_version,
         .watermark = deciding->watermark,
@@ -63,13 +57,26 @@ static void skip(Deciding *deciding, SlotReason reason, int64_t slot)
     last->n_slots++;
 }
 
-/* How late the last slot of each summary is; worked out once, not for each slot that it takes in. */
-static void finish_summaries(Deciding *deciding)
+/* How late each is; worked out once, not for each slot that a summary takes in. Lateness counts from when the last slot could
+ * be taken: the ones before it may have held it. */
+static void put_lateness(Deciding *deciding)
 {
+    const Schedule *schedule = deciding->schedule;
+    int64_t held = INT64_MIN;
+    bool is_held_known = false;
     for (guint i = deciding->first; i < deciding->decisions->len; i++) {
         ScheduleDecision *decision = &g_array_index(deciding->decisions, ScheduleDecision, i);
-        if (decision->n_slots > 1)
-            decision->late_ms = late_ms(deciding, decision->last_slot);
+        if (decision->verdict == SLOT_RESET || (decision->verdict == SLOT_SKIPPED && decision->was_queued))
+            continue;
+        int64_t taken = schedule_due_at(schedule, decision->last_slot);
+        if (!decision->was_queued &&
+            schedule->jitter_ms > 0) { /* neighbours: each begins where the one before it ends */
+            if (!is_held_known || decision->n_slots > 1)
+                held = schedule_held_until(schedule, decision->last_slot);
+            is_held_known = true;
+            taken = held = MAX(held, taken);
+        }
+        decision->late_ms = MAX(deciding->now_ms - taken, 0);
     }
 }
 
@@ -94,16 +101,47 @@ static void start_queued(Deciding *deciding, const ScheduleState *state)
     }
 }
 
+/* Nothing that waits starts any more. Told before what it follows from, so that a journal that ends here says only that. */
+static ScheduleDecision skip_queue(const ScheduleState *state, SlotReason reason, int64_t flow_version, int64_t now_ms)
+{
+    return (ScheduleDecision){
+        .n = state->n + 1,
+        .verdict = SLOT_SKIPPED,
+        .reason = reason,
+        .slot = state->queue[0],
+        .last_slot = state->queue[state->n_queued - 1],
+        .n_slots = (int64_t)state->n_queued,
+        .decided_at = now_ms,
+        .was_queued = true,
+        .since = state->since,
+        .flow_version = flow_version,
+        .watermark = state->watermark,
+    };
+}
+
+bool schedule_end_queue(const ScheduleState *state, const Flow *flow, int64_t now_ms, ScheduleDecision *ret_decision)
+{
+    if (state->n_queued == 0 || flow->version < state->flow_version)
+        return false;
+    *ret_decision = skip_queue(state, SLOT_ENDED, flow->version, now_ms);
+    return true;
+}
+
 /* Other slots than those decided so far. Between the watermark and the change lies what the former schedule may still have
  * owed; with a clock that was set back it is what the new one has before the watermark. Neither starts. */
-static void reset(Deciding *deciding)
+static void reset(Deciding *deciding, const ScheduleState *state)
 {
+    if (state->n_queued > 0) {
+        ScheduleDecision end = skip_queue(state, SLOT_CHANGED, deciding->schedule->flow_version, deciding->now_ms);
+        g_array_append_val(deciding->decisions, end);
+        deciding->n++;
+        deciding->n_queued = 0;
+    }
     int64_t since = deciding->schedule->since, watermark = deciding->watermark;
     ScheduleDecision *decision = add_decision(deciding, SLOT_RESET, SLOT_NO_REASON, since);
     decision->slot = MIN(watermark, since);
     decision->last_slot = MAX(watermark, since);
     decision->n_slots = 0;
-    decision->late_ms = 0;
 }
 
 /* Skips what comes up to `until`; true when that is more than one call looks at. */
@@ -111,7 +149,9 @@ static bool skip_until(Deciding *deciding, SlotReason reason, int64_t until)
 {
     const Schedule *schedule = deciding->schedule;
     int64_t slot;
-    for (int i = 0; cron_next(schedule->cron, schedule->zone, deciding->watermark, &slot) && slot <= until; i++) {
+    g_auto(CronWalk) walk;
+    cron_walk_init(&walk, schedule->cron, schedule->zone, deciding->watermark);
+    for (int i = 0; cron_walk_next(&walk, &slot) && slot <= until; i++) {
         if (i == SCHEDULE_SCAN_MAX)
             return true;
         skip(deciding, reason, slot);
@@ -126,18 +166,41 @@ static bool is_due(const Deciding *deciding, int64_t slot)
     return slot + schedule->jitter_ms <= deciding->now_ms || schedule_due_at(schedule, slot) <= deciding->now_ms;
 }
 
+/* A slot cannot be taken before those ahead of it are due, and late is only what could have been taken before: from the first
+ * slot on that is due within the grace none is missed. */
+static int64_t find_in_time(const Schedule *schedule, int64_t now_ms)
+{
+    int64_t latest_ms = now_ms - schedule->grace_ms, slot = MAX(schedule->since, latest_ms - schedule->jitter_ms - 1);
+    if (schedule->jitter_ms == 0)
+        return latest_ms;
+    do {
+        if (!schedule_next_slot(schedule, slot, &slot))
+            return INT64_MAX;
+    } while (schedule_due_at(schedule, slot) < latest_ms);
+    return slot;
+}
+
 static bool is_missed(const Deciding *deciding, int64_t slot)
 {
+    return slot < deciding->in_time;
+}
+
+/* Through the undecided slots within startAt; next_due() ends it. */
+static void begin_due(const Deciding *deciding, CronWalk *slots)
+{
     const Schedule *schedule = deciding->schedule;
-    int64_t latest_ms = deciding->now_ms - schedule->grace_ms;
-    return slot + schedule->jitter_ms < latest_ms || schedule_due_at(schedule, slot) < latest_ms;
+    int64_t after = deciding->watermark;
+    if (schedule->start_at != INT64_MIN)
+        after = MAX(after, schedule->start_at - 1);
+    cron_walk_init(slots, schedule->cron, schedule->zone, after);
 }
 
 /* Slots are taken in their order: one whose jitter lies ahead holds those behind it. */
-static bool next_due(const Deciding *deciding, int64_t after, int64_t *ret_slot)
+static bool next_due(const Deciding *deciding, CronWalk *slots, int64_t *ret_slot)
 {
     int64_t slot;
-    if (!schedule_next_slot(deciding->schedule, after, &slot) || slot > deciding->now_ms || !is_due(deciding, slot))
+    if (!cron_walk_next(slots, &slot) || slot > MIN(deciding->now_ms, deciding->schedule->end_at) ||
+        !is_due(deciding, slot))
         return false;
     *ret_slot = slot;
     return true;
@@ -146,9 +209,11 @@ static bool next_due(const Deciding *deciding, int64_t after, int64_t *ret_slot)
 static Walk count_due(const Deciding *deciding)
 {
     Walk walk = {.last_startable = -1};
-    int64_t at = deciding->watermark;
+    int64_t at;
     Misfire misfire = deciding->schedule->misfire;
-    while (next_due(deciding, at, &at)) {
+    g_auto(CronWalk) slots;
+    begin_due(deciding, &slots);
+    while (next_due(deciding, &slots, &at)) {
         if (walk.n == SCHEDULE_SCAN_MAX) {
             walk.has_more = true;
             break;
@@ -210,9 +275,11 @@ static void decide_slot(Deciding *deciding, const Walk *walk, int64_t i, int64_t
 static bool decide_due(Deciding *deciding)
 {
     Walk walk = count_due(deciding);
-    int64_t n = walk.has_more ? walk.n - SCHEDULE_STARTS_MAX : walk.n, slot = deciding->watermark;
+    int64_t n = walk.has_more ? walk.n - SCHEDULE_STARTS_MAX : walk.n, slot;
+    g_auto(CronWalk) slots;
+    begin_due(deciding, &slots);
     for (int64_t i = 0; i < n; i++) {
-        bool is_there = next_due(deciding, slot, &slot);
+        bool is_there = next_due(deciding, &slots, &slot);
         g_assert(is_there); /* it was counted */
         decide_slot(deciding, &walk, i, slot);
     }
@@ -248,6 +315,7 @@ bool schedule_decide(const Schedule *schedule, const ScheduleState *state, int64
         .n_open = n_open,
         .decisions = decisions,
         .first = decisions->len,
+        .in_time = find_in_time(schedule, now_ms),
         .n = state->n,
         .watermark = state->watermark,
         .n_queued = (int64_t)state->n_queued,
@@ -255,9 +323,10 @@ bool schedule_decide(const Schedule *schedule, const ScheduleState *state, int64
     if (schedule_is_stale(schedule, state))
         return false;
     if (state->since != schedule->since) /* first: what follows is recorded with the new instant */
-        reset(&deciding);
-    start_queued(&deciding, state);
+        reset(&deciding, state);
+    else
+        start_queued(&deciding, state);
     bool has_more = decide_slots(&deciding);
-    finish_summaries(&deciding);
+    put_lateness(&deciding);
     return has_more;
 }

@@ -10,8 +10,8 @@
 
 static const char *const VERDICTS[] = {"STARTED", "QUEUED", "SKIPPED", "RESET"};
 /* The first stands for none. */
-static const char *const REASONS[] = {NULL,      "PAUSED",     "MISFIRE",      "LIMIT",
-                                      "OVERLAP", "QUEUE_FULL", "BEFORE_START", "AFTER_END"};
+static const char *const REASONS[] = {NULL,         "PAUSED",       "MISFIRE",   "LIMIT",   "OVERLAP",
+                                      "QUEUE_FULL", "BEFORE_START", "AFTER_END", "CHANGED", "ENDED"};
 
 void schedule_state_init(ScheduleState *state, const Flow *flow)
 {
@@ -46,19 +46,29 @@ static bool refuse(GError **error, const char *name, const char *what)
     return false;
 }
 
+static bool check_leaving(const ScheduleState *state, const ScheduleDecision *decision, GError **error)
+{
+    size_t n_leaving = (size_t)decision->n_slots;
+    if (decision->n_slots < 1 || n_leaving > state->n_queued || state->queue[0] != decision->slot)
+        return refuse(error, "slot", "is not the first of the queue");
+    if (decision->verdict == SLOT_SKIPPED ? n_leaving != state->n_queued : n_leaving != 1)
+        return refuse(error, "slots", "are not those that leave the queue");
+    return true;
+}
+
 bool schedule_state_fold(ScheduleState *state, const ScheduleDecision *decision, GError **error)
 {
-    bool leaves_queue = decision->verdict == SLOT_STARTED && decision->was_queued;
+    bool leaves_queue = decision->was_queued;
     bool enters_queue = decision->verdict == SLOT_QUEUED;
     if (decision->n != state->n + 1)
         return refuse(error, "n", "is not the next");
-    if (leaves_queue && (state->n_queued == 0 || state->queue[0] != decision->slot))
-        return refuse(error, "slot", "is not the first of the queue");
+    if (leaves_queue && !check_leaving(state, decision, error))
+        return false;
     if (enters_queue && state->n_queued >= SCHEDULE_QUEUE_MAX)
         return refuse(error, "slot", "is one too many in the queue");
     if (leaves_queue) {
-        state->n_queued--;
-        memmove(state->queue, state->queue + 1, state->n_queued * sizeof(*state->queue));
+        state->n_queued -= (size_t)decision->n_slots;
+        memmove(state->queue, state->queue + decision->n_slots, state->n_queued * sizeof(*state->queue));
     }
     if (enters_queue) {
         state->queue = g_renew(int64_t, state->queue, state->n_queued + 1);

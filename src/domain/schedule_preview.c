@@ -54,14 +54,14 @@ static void format_local(int64_t at_ms, int offset_s, char ret_text[LOCAL_TEXT_S
     }
 }
 
-static void put_slot(JsonWriter *writer, const Schedule *schedule, int64_t slot_ms, bool is_run_at_known)
+static void put_slot(JsonWriter *writer, const Schedule *schedule, int64_t slot_ms, int64_t run_at)
 {
     char local[LOCAL_TEXT_SIZE];
     format_local(slot_ms, cron_zone_offset_s(schedule_zone(schedule), slot_ms), local);
     json_begin_object(writer, NULL);
     json_put_instant(writer, "slot", slot_ms);
     json_put_string(writer, "local", local);
-    json_put_instant(writer, "runAt", is_run_at_known ? schedule_due_at(schedule, slot_ms) : INSTANT_NONE);
+    json_put_instant(writer, "runAt", run_at);
     json_end_object(writer);
 }
 
@@ -78,9 +78,14 @@ void schedule_preview_encode(const Flow *flow, const Schedule *schedule, int64_t
     json_put_string(&writer, "description", description);
     flow_put_schedule(flow->schedule, true, &writer);
     json_begin_array(&writer, "slots");
-    int64_t slot = from_ms - 1;
-    for (size_t i = 0; schedule != NULL && i < count && schedule_next_slot(schedule, slot, &slot); i++)
-        put_slot(&writer, schedule, slot, is_run_at_known);
+    int64_t slot = from_ms - 1, run_at = INSTANT_NONE;
+    if (schedule != NULL && is_run_at_known)
+        run_at = schedule_held_until(schedule, slot);
+    for (size_t i = 0; schedule != NULL && i < count && schedule_next_slot(schedule, slot, &slot); i++) {
+        if (is_run_at_known)
+            run_at = MAX(run_at, schedule_due_at(schedule, slot));
+        put_slot(&writer, schedule, slot, run_at);
+    }
     json_end_array(&writer);
     json_end_object(&writer);
 }

@@ -98,6 +98,8 @@ static void put_schedules(GString *out, const ScheduleFigures *figures)
     static const int64_t bounds_ms[LATENESS_BUCKETS - 1] = LATENESS_BOUNDS_MS;
     static const char *const verdicts[] = {"started", "queued", "skipped", "reset"};
     put_metric(out, "schedules", "gauge", "Flows that have a schedule.", figures->n_flows);
+    put_metric(out, "schedules_given_up", "gauge",
+               "Flows that are not scheduled: their schedule or its journal is damaged.", figures->n_given_up);
     put_metric(out, "schedule_owed", "gauge", "Slots that were decided to start and have no run yet.", figures->n_owed);
     put_help(out, "schedule_decisions_total", "counter", "Decisions recorded since the start, by verdict.");
     for (size_t i = 0; i < G_N_ELEMENTS(verdicts); i++)

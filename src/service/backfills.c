@@ -141,11 +141,26 @@ static bool find_decision(Service *service, const Id *flow_id, int64_t at, int64
     return true;
 }
 
-/* A slot is decided once, when the watermark comes to it; what was queued and starts later is covered by its queueing. */
+/* What a decision says of the slots up to the last one; `waiting`: those that were queued and may wait still, started ones
+ * among them. True: what comes after it says nothing more. */
+static bool cover_by(Candidates *candidates, const ScheduleDecision *decision, int64_t last, GArray *waiting)
+{
+    if (decision->verdict == SLOT_QUEUED && decision->slot <= last)
+        g_array_append_val(waiting, decision->slot);
+    if (decision->verdict == SLOT_SKIPPED && decision->was_queued)
+        g_array_set_size(waiting, 0); /* none that waited will start */
+    if (backfill_is_covered_by(decision))
+        cover(candidates, decision->slot);
+    bool is_past = decision->was_queued && decision->slot > last; /* those before it have left the queue */
+    return decision->watermark >= last && (waiting->len == 0 || decision->n_queued == 0 || is_past);
+}
+
+/* A slot is decided once, when the watermark comes to it; what becomes of a queued one is told later. */
 static bool cover_decided(Service *service, const Id *flow_id, Candidates *candidates, GError **error)
 {
     int64_t first = g_array_index(candidates->slots, int64_t, 0), n;
     int64_t last = g_array_index(candidates->slots, int64_t, candidates->slots->len - 1);
+    g_autoptr(GArray) waiting = g_array_new(FALSE, FALSE, sizeof(int64_t));
     if (!find_decision(service, flow_id, first, &n, error))
         return false;
     for (bool has_more = true; has_more;) {
@@ -161,12 +176,15 @@ static bool cover_decided(Service *service, const Id *flow_id, Candidates *candi
             Id of;
             if (!schedule_decision_decode(page->entries[i].text, page->entries[i].size, &decision, &of, error))
                 return false;
-            if (backfill_is_covered_by(&decision))
-                cover(candidates, decision.slot);
             n = decision.n + 1;
-            has_more = has_more && decision.watermark < last;
+            if (cover_by(candidates, &decision, last, waiting)) {
+                has_more = false;
+                break;
+            }
         }
     }
+    for (guint i = 0; i < waiting->len; i++)
+        cover(candidates, g_array_index(waiting, int64_t, i));
     return true;
 }
 

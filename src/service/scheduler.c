@@ -48,6 +48,7 @@ Scheduler *scheduler_new(Service *service)
     Id own = id_make(clock_wall_ms(service->clock));
     scheduler->salt = service->is_shared ? g_str_hash(own.text) : 0;
     scheduler->polled = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
+    scheduler->given_up = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     scheduler->owed = g_array_new(FALSE, FALSE, sizeof(Owed));
     scheduler->made = g_array_new(FALSE, FALSE, sizeof(DecisionKey));
     scheduler->sightings = sightings_new(SIGHTINGS_MAX);
@@ -62,6 +63,7 @@ void scheduler_free(Scheduler *scheduler)
     g_tree_unref(scheduler->by_wake);
     g_hash_table_unref(scheduler->by_flow);
     g_hash_table_unref(scheduler->polled);
+    g_hash_table_unref(scheduler->given_up);
     g_array_unref(scheduler->owed);
     g_array_unref(scheduler->made);
     sightings_free(scheduler->sightings);
@@ -137,7 +139,10 @@ static bool take_notes(Scheduler *scheduler)
         MUTEX_SCOPE(&notes->mu);
         changed = take_ids(&notes->changed);
         ended = take_ids(&notes->ended);
-        scheduler->is_loaded = scheduler->is_loaded && !notes->has_overflown;
+        if (notes->has_overflown) {
+            scheduler->is_loaded = scheduler->has_looked = false;
+            scheduler->looked_until = (Id){""};
+        }
         notes->has_overflown = false;
     }
     bool is_done = true;
@@ -216,7 +221,7 @@ static bool do_all(Scheduler *scheduler)
         if (!scheduler_decide_group(scheduler, group, n) || !scheduler_carry_out(scheduler) || !take_notes(scheduler))
             return false;
     }
-    return scheduler_backfills_step(scheduler);
+    return scheduler_look_for_ended(scheduler) && scheduler_backfills_step(scheduler);
 }
 
 /* Until the next flow wakes, or a backfill is to be looked at. */
@@ -237,6 +242,7 @@ int64_t scheduler_step(Scheduler *scheduler)
         return LOOK_MS;
     bool is_done = do_all(scheduler);
     atomic_store(&service->schedules.n_flows, g_hash_table_size(scheduler->by_flow));
+    atomic_store(&service->schedules.n_given_up, g_hash_table_size(scheduler->given_up));
     atomic_store(&service->schedules.n_owed, scheduler->owed->len);
     if (!is_done)
         return RETRY_MS;

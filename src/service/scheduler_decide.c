@@ -9,7 +9,9 @@
 /* Of one flow in one commit: a shared store takes them one after the other. The rest is decided anew after it. */
 #define DECISIONS_MAX 64
 #define RULINGS_MAX \
-    2000             /* of one commit; flows beyond that are decided in the next, so that others can write between */
+    2000 /* of one commit; flows beyond that are decided in the next, so that others can write between */
+#define DECIDE_MS \
+    200 /* what was decided in this time is recorded, before more is: flows with a long past take 10 ms each */
 #define LOOK_MAX 512 /* flows that a shared store is asked about at once */
 #define OWED_PAGE 256
 
@@ -67,14 +69,18 @@ static bool count_open(Scheduler *scheduler, const Planned *planned, size_t *ret
 
 /* ---- deciding ---- */
 
-static bool decide(Scheduler *scheduler, Planned *planned, int64_t as_of, GArray *rulings)
+/* NULL in *ret_planned: it was given up. */
+static bool decide(Scheduler *scheduler, Planned **ret_planned, int64_t as_of, GArray *rulings)
 {
+    Planned *planned = *ret_planned;
+    Id flow_id = planned->flow_id;
     g_autoptr(GError) error = NULL;
     size_t n_open;
     if (!count_open(scheduler, planned, &n_open, &error)) {
-        service_note_store(scheduler->service, error);
-        scheduler_fail(scheduler, "counting open runs", error->message);
-        return false;
+        if (!scheduler_give_up(scheduler, &flow_id, error))
+            return false;
+        *ret_planned = NULL;
+        return true;
     }
     g_autoptr(GArray) decisions = g_array_new(FALSE, FALSE, sizeof(ScheduleDecision));
     (void)schedule_decide(planned->schedule, &planned->state, as_of, n_open, decisions);
@@ -212,12 +218,43 @@ static bool catch_up(Scheduler *scheduler, Planned **planned)
     Id flow_id = (*planned)->flow_id;
     if (!(*planned)->must_reload)
         return true;
-    if (!scheduler_reload_state(scheduler, *planned))
+    if (!scheduler_reload_state(scheduler, planned))
         return false;
+    if (*planned == NULL)
+        return true;
     if (!schedule_is_stale((*planned)->schedule, &(*planned)->state))
         return true;
     *planned = NULL;
     return scheduler_look_at_flow(scheduler, &flow_id);
+}
+
+/* Into *n_said how many decisions each has. NULL in the group: it was taken care of, or is still due: a commit takes only so
+ * many decisions and so long. Those are the first of the next group, however far behind others are. */
+static bool decide_some(Scheduler *scheduler, Planned **group, size_t n, guint *n_said, GArray *rulings)
+{
+    const Clock *clock = scheduler->service->clock;
+    int64_t began_at = clock_monotonic_ms(clock);
+    size_t first = scheduler->decide_from % n;
+    bool is_full = false;
+    scheduler->decide_from = 0;
+    for (size_t k = 0; k < n; k++) {
+        size_t i = (first + k) % n;
+        if (!is_full && (rulings->len >= RULINGS_MAX || (k > 0 && clock_monotonic_ms(clock) - began_at >= DECIDE_MS))) {
+            is_full = true;
+            scheduler->decide_from = i;
+        }
+        if (is_full)
+            group[i] = NULL;
+        if (group[i] == NULL)
+            continue;
+        if (!catch_up(scheduler, &group[i]))
+            return false;
+        guint before = rulings->len;
+        if (group[i] != NULL && !decide(scheduler, &group[i], clock_wall_ms(clock), rulings))
+            return false;
+        n_said[i] = rulings->len - before;
+    }
+    return true;
 }
 
 bool scheduler_decide_group(Scheduler *scheduler, Planned *const *due, size_t n)
@@ -228,18 +265,8 @@ bool scheduler_decide_group(Scheduler *scheduler, Planned *const *due, size_t n)
     g_autoptr(GArray) rulings = g_array_new(FALSE, FALSE, sizeof(Ruling));
     if (service->is_shared && !make_sure(scheduler, group, n))
         return false;
-    for (size_t i = 0; i < n; i++) {
-        if (rulings->len >= RULINGS_MAX)
-            group[i] = NULL; /* still due */
-        if (group[i] == NULL)
-            continue;
-        if (!catch_up(scheduler, &group[i]))
-            return false;
-        guint before = rulings->len;
-        if (group[i] != NULL && !decide(scheduler, group[i], clock_wall_ms(service->clock), rulings))
-            return false;
-        n_said[i] = rulings->len - before;
-    }
+    if (!decide_some(scheduler, group, n, n_said, rulings))
+        return false;
     bool is_recorded = record(scheduler, rulings);
     for (size_t i = 0; i < n; i++)
         if (group[i] != NULL)
@@ -247,15 +274,39 @@ bool scheduler_decide_group(Scheduler *scheduler, Planned *const *due, size_t n)
     return is_recorded;
 }
 
+bool scheduler_end_queue(Scheduler *scheduler, Planned *planned, const Flow *newest)
+{
+    for (;;) {
+        g_autoptr(GArray) rulings = g_array_new(FALSE, FALSE, sizeof(Ruling));
+        Ruling ruling;
+        if (planned->must_reload) {
+            if (!scheduler_reload_state(scheduler, &planned))
+                return false;
+            if (planned == NULL)
+                return true;
+        }
+        ruling.planned = planned;
+        if (!schedule_end_queue(&planned->state, newest, clock_wall_ms(scheduler->service->clock), &ruling.decision))
+            return true;
+        g_array_append_val(rulings, ruling);
+        if (!record(scheduler, rulings))
+            return false;
+    }
+}
+
 bool scheduler_decide_until(Scheduler *scheduler, Planned *planned, int64_t as_of)
 {
     for (;;) {
         g_autoptr(GArray) rulings = g_array_new(FALSE, FALSE, sizeof(Ruling));
-        if (planned->must_reload && !scheduler_reload_state(scheduler, planned))
+        if (planned->must_reload) {
+            if (!scheduler_reload_state(scheduler, &planned))
+                return false;
+            if (planned == NULL)
+                return true;
+        }
+        if (!decide(scheduler, &planned, as_of, rulings))
             return false;
-        if (!decide(scheduler, planned, as_of, rulings))
-            return false;
-        if (rulings->len == 0)
+        if (planned == NULL || rulings->len == 0)
             return true;
         if (!record(scheduler, rulings))
             return false;

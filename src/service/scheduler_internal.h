@@ -44,8 +44,12 @@ struct Scheduler {
     int64_t reload_at;    /* monotonic; shared store */
     int64_t poll_at;      /* monotonic; shared store */
     int64_t changed_from; /* wall; where the next poll begins */
+    size_t decide_from;   /* where in the next group: behind those that took the last one's time */
+    GHashTable *given_up; /* ids of flows whose schedule or journal is damaged, each told once */
     GHashTable *polled;   /* flow id -> version: what the last poll has found */
     int64_t sweep_at;     /* monotonic */
+    Id looked_until;      /* of scheduler_look_for_ended(): all flows up to it */
+    bool has_looked;      /* at all */
     GArray *owed;         /* of Owed, oldest first; empty before anything is decided */
     GArray *made;         /* of DecisionKey: made, and their marks are to be removed */
     Sightings *sightings; /* of decisions of a shared store without their run */
@@ -69,14 +73,22 @@ MUST_CHECK bool scheduler_poll(Scheduler *scheduler); /* what other replicas cha
 MUST_CHECK bool scheduler_take_flow(Scheduler *scheduler, const Id *flow_id, const Flow *newest);
 /* Reads the newest version, then the same. */
 MUST_CHECK bool scheduler_look_at_flow(Scheduler *scheduler, const Id *flow_id);
-/* The state as the journal has it. */
-MUST_CHECK bool scheduler_reload_state(Scheduler *scheduler, Planned *planned);
+/* Looks, a page at a time, for flows without a schedule whose slots wait: they lost it when nobody was there to notice. */
+MUST_CHECK bool scheduler_look_for_ended(Scheduler *scheduler);
+/* The state as the journal has it. NULL in *planned: it was given up. */
+MUST_CHECK bool scheduler_reload_state(Scheduler *scheduler, Planned **planned);
+/* After a failure that has to do with one flow. True when that flow alone is given up (damage; *planned, if it is in by_flow,
+ * is gone), until its next version or start; false when everything has to wait for the store. */
+MUST_CHECK bool scheduler_give_up(Scheduler *scheduler, const Id *flow_id, const GError *error);
 
 /* ---- scheduler_decide.c: the same ---- */
 
 /* Decides each of these once, records it. They are planned anew; one that was changed by another replica is taken up. */
 MUST_CHECK bool scheduler_decide_group(Scheduler *scheduler, Planned *const *group, size_t n);
-/* Decides one for as long as it has something to say about the time up to an instant. */
+/* Tells what becomes of slots that wait, for a flow whose newest version has no schedule. `planned` need not be in by_flow; it
+ * may be given up. */
+MUST_CHECK bool scheduler_end_queue(Scheduler *scheduler, Planned *planned, const Flow *newest);
+/* Decides one for as long as it has something to say about the time up to an instant. It may be given up. */
 MUST_CHECK bool scheduler_decide_until(Scheduler *scheduler, Planned *planned, int64_t as_of);
 
 /* ---- scheduler_start.c: the same ---- */

@@ -8,6 +8,7 @@
 #define PAGE 1000
 #define QUEUE_PAGE 200
 #define POLL_PAGE 500
+#define LOOK_PAGE 50 /* flows of one step that are looked at for slots that wait: some 50 ms with a store far away */
 /* A poll looks back so far: replicas' clocks may differ so much, and a version may show so long after its instant. What is
  * missed all the same is found when everything is read again, or when the flow is due. */
 #define POLL_OVERLAP_MS 30000
@@ -74,23 +75,25 @@ static bool set_state(Scheduler *scheduler, Planned *planned, const char *text, 
     return true;
 }
 
-/* True when the flow alone is given up (damage), false when everything has to wait for the store. */
-static bool give_up(Scheduler *scheduler, const Id *flow_id, const GError *error)
+bool scheduler_give_up(Scheduler *scheduler, const Id *flow_id, const GError *error)
 {
     service_note_store(scheduler->service, flowops_error_is_retryable(error) ? error : NULL);
     if (flowops_error_is_retryable(error)) {
         scheduler_fail(scheduler, "reading", error->message);
         return false;
     }
-    log_error(LOG_ERROR, "a flow cannot be scheduled", error, "flowId", flow_id->text, NULL);
+    if (g_hash_table_add(scheduler->given_up, g_strdup(flow_id->text)))
+        log_error(LOG_ERROR, "a flow cannot be scheduled", error, "flowId", flow_id->text, NULL);
     Planned *planned = g_hash_table_lookup(scheduler->by_flow, flow_id->text);
     if (planned != NULL)
         scheduler_forget(scheduler, planned);
     return true;
 }
 
-bool scheduler_reload_state(Scheduler *scheduler, Planned *planned)
+bool scheduler_reload_state(Scheduler *scheduler, Planned **ret_planned)
 {
+    Planned *planned = *ret_planned;
+    Id flow_id = planned->flow_id;
     g_autoptr(GError) error = NULL;
     g_autoptr(DecisionPage) page =
         store_read_newest_decisions(scheduler->service->store, planned->flow_id.text, INT64_MAX, 1, &error);
@@ -99,9 +102,12 @@ bool scheduler_reload_state(Scheduler *scheduler, Planned *planned)
         is_read = set_state(scheduler, planned, page->entries[0].text, page->entries[0].size, &error);
     else if (is_read)
         is_read = set_state(scheduler, planned, NULL, 0, &error);
-    if (!is_read)
-        scheduler_fail(scheduler, "reading decisions", error->message);
-    return is_read;
+    if (is_read)
+        return true;
+    if (!scheduler_give_up(scheduler, &flow_id, error))
+        return false;
+    *ret_planned = NULL;
+    return true;
 }
 
 /* ---- a flow's versions ---- */
@@ -135,11 +141,30 @@ static bool has_other_slots(const Planned *planned, const Flow *newest)
     return !is_scheduled(newest) || newest->scheduled_since != schedule_since(planned->schedule);
 }
 
-/* A flow deleted by force stops what its slots have started, also what was started just now. */
-static bool end_schedule(Scheduler *scheduler, Planned *planned, const Flow *newest)
+/* What waits never starts. */
+static bool end_queue(Scheduler *scheduler, const Id *flow_id, Planned *planned, const Flow *newest)
 {
+    if (newest == NULL) /* gone with its journal */
+        return true;
+    if (planned != NULL)
+        return scheduler_end_queue(scheduler, planned, newest);
+    if (newest->version == 1) /* it never had a schedule */
+        return true;
+    Planned past = {.flow_id = *flow_id, .must_reload = true, .created_at = newest->created_at};
+    bool is_done = scheduler_end_queue(scheduler, &past, newest);
+    schedule_state_done(&past.state);
+    return is_done;
+}
+
+/* A flow deleted by force stops what its slots have started, also what was started just now. */
+static bool end_schedule(Scheduler *scheduler, const Id *flow_id, Planned *planned, const Flow *newest)
+{
+    if (!end_queue(scheduler, flow_id, planned, newest))
+        return false;
+    planned = g_hash_table_lookup(scheduler->by_flow, flow_id->text);
     if (planned != NULL)
         scheduler_forget(scheduler, planned);
+    g_hash_table_remove(scheduler->given_up, flow_id->text);
     if (newest == NULL || !newest->stops_runs)
         return true;
     bool is_done = scheduler_carry_out(scheduler);
@@ -158,24 +183,28 @@ bool scheduler_take_flow(Scheduler *scheduler, const Id *flow_id, const Flow *ne
         int64_t changed_at = is_scheduled(newest) ? newest->scheduled_since : newest->updated_at;
         if (!scheduler_decide_until(scheduler, planned, MIN(changed_at, clock_wall_ms(scheduler->service->clock))))
             return false;
+        planned = g_hash_table_lookup(scheduler->by_flow, flow_id->text);
     }
     if (!is_scheduled(newest))
-        return end_schedule(scheduler, planned, newest);
+        return end_schedule(scheduler, flow_id, planned, newest);
     if (planned == NULL) {
         planned = add(scheduler, newest, &error);
         if (planned == NULL)
-            return give_up(scheduler, flow_id, error);
-        if (!scheduler_reload_state(scheduler, planned)) {
+            return scheduler_give_up(scheduler, flow_id, error);
+        if (!scheduler_reload_state(scheduler, &planned)) {
             scheduler_forget(scheduler, planned);
             return false;
         }
+        if (planned == NULL)
+            return true;
     } else {
         Schedule *schedule = service_open_schedule(scheduler->service, newest, &error);
         if (schedule == NULL)
-            return give_up(scheduler, flow_id, error);
+            return scheduler_give_up(scheduler, flow_id, error);
         schedule_free(planned->schedule);
         planned->schedule = schedule;
     }
+    g_hash_table_remove(scheduler->given_up, flow_id->text);
     scheduler_plan(scheduler, planned, true);
     return true;
 }
@@ -185,7 +214,7 @@ bool scheduler_look_at_flow(Scheduler *scheduler, const Id *flow_id)
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) newest = service_load_flow(scheduler->service, flow_id->text, 0, &error);
     if (newest == NULL && error->code != FLOWOPS_NOT_FOUND)
-        return give_up(scheduler, flow_id, error);
+        return scheduler_give_up(scheduler, flow_id, error);
     return scheduler_take_flow(scheduler, flow_id, newest);
 }
 
@@ -196,7 +225,7 @@ static bool take_item(Scheduler *scheduler, const ScheduledFlow *item, const Id 
     g_autoptr(GError) error = NULL;
     g_autoptr(Flow) flow = flow_decode(item->flow, item->flow_size, &error);
     if (flow == NULL)
-        return give_up(scheduler, page_end, error);
+        return scheduler_give_up(scheduler, page_end, error);
     Planned *planned = g_hash_table_lookup(scheduler->by_flow, flow->id.text);
     if (planned != NULL) {
         planned->round = scheduler->round;
@@ -206,8 +235,9 @@ static bool take_item(Scheduler *scheduler, const ScheduledFlow *item, const Id 
     if (planned == NULL || !set_state(scheduler, planned, item->decision, item->decision_size, &error)) {
         if (planned != NULL)
             scheduler_forget(scheduler, planned); /* so that the next reading begins anew */
-        return give_up(scheduler, &flow->id, error);
+        return scheduler_give_up(scheduler, &flow->id, error);
     }
+    g_hash_table_remove(scheduler->given_up, flow->id.text);
     scheduler_plan(scheduler, planned, true);
     return true;
 }
@@ -257,6 +287,43 @@ bool scheduler_load(Scheduler *scheduler)
         g_autofree char *ms = g_strdup_printf("%" G_GINT64_FORMAT, clock_monotonic_ms(service->clock) - began_at);
         log_event(LOG_INFO, "schedules are loaded", "flows", n, "ms", ms, NULL);
     }
+    return true;
+}
+
+static bool has_waiting(const DecisionPage *page)
+{
+    ScheduleDecision last;
+    Id of;
+    return page->n_entries > 0 &&
+           schedule_decision_decode(page->entries[0].text, page->entries[0].size, &last, &of, NULL) &&
+           last.n_queued > 0;
+}
+
+bool scheduler_look_for_ended(Scheduler *scheduler)
+{
+    Store *store = scheduler->service->store;
+    Id ids[LOOK_PAGE];
+    size_t n = 0;
+    g_autoptr(GError) error = NULL;
+    if (scheduler->has_looked)
+        return true;
+    bool is_read = store_list_flow_ids(store, scheduler->looked_until.text, LOOK_PAGE, ids, &n, &error);
+    for (size_t i = 0; i < n && is_read; i++) {
+        if (g_hash_table_contains(scheduler->by_flow, ids[i].text))
+            continue;
+        g_autoptr(DecisionPage) page = store_read_newest_decisions(store, ids[i].text, INT64_MAX, 1, &error);
+        is_read = page != NULL;
+        if (is_read && has_waiting(page) && !scheduler_look_at_flow(scheduler, &ids[i]))
+            return false;
+    }
+    service_note_store(scheduler->service, error);
+    if (!is_read) {
+        scheduler_fail(scheduler, "looking for slots that wait in vain", error->message);
+        return false;
+    }
+    scheduler->has_looked = n < LOOK_PAGE;
+    if (n > 0)
+        scheduler->looked_until = ids[n - 1];
     return true;
 }
 

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 
-#define ZONES_MAX 256                       /* of 4 KiB; there are some 600 names, and few in use */
+#define ZONES_MAX 1024                      /* of 4 KiB; more than the some 600 names there are: none is made twice */
 #define DEFINITIONS_BYTES (8 * 1024 * 1024) /* older versions that running runs still need for a START */
 #define JOURNAL_PAGE_ENTRIES 1000
 #define JOURNAL_PAGE_BYTES (1024 * 1024)
@@ -588,6 +588,7 @@ ServiceHealth service_health(Service *service)
     };
     ScheduleFigures *schedules = &health.schedules;
     schedules->n_flows = atomic_load(&service->schedules.n_flows);
+    schedules->n_given_up = atomic_load(&service->schedules.n_given_up);
     schedules->n_owed = atomic_load(&service->schedules.n_owed);
     schedules->late_sum_ms = atomic_load(&service->schedules.late_sum_ms);
     for (size_t i = 0; i < G_N_ELEMENTS(schedules->n_decisions); i++)

@@ -181,6 +181,7 @@ RunView *service_find_run(Service *service, const char *run_id);
 
 typedef struct {
     int64_t n_flows;                  /* that have a schedule here */
+    int64_t n_given_up;               /* whose schedule or its journal is damaged */
     int64_t n_owed;                   /* decided to start, and not made yet */
     int64_t n_decisions[4];           /* by SlotVerdict, recorded by this process */
     int64_t n_late[LATENESS_BUCKETS]; /* slots started out of no queue, by how late; each bucket alone */

@@ -75,6 +75,7 @@ struct WriterItem {
     const Announcement *announcement; /* HAND_OVER: to whom */
     StatusItem *statuses;
     size_t n_statuses;
+    size_t n_settled; /* the writer's: of the statuses, from the first, what is durable or needs nothing; 0 at first */
     const RunSeq *published; /* PUBLISHED */
     size_t n_published;
     StoreWrite *writes; /* DECISIONS */
@@ -86,6 +87,7 @@ struct WriterItem {
     /* The writer's own, between decision and commit: what the outcome hangs on. */
     struct TouchedRun *touched;
     Flow *flow;
+    size_t n_taken; /* of the statuses, by this group and those before it */
 };
 
 /* What the scheduler is told by other threads. */
@@ -129,7 +131,7 @@ struct Service {
     CronZones *zones; /* guarded by zones_mu */
     SchedulerNotes notes;
     struct {
-        atomic_int_fast64_t n_flows, n_owed, n_decisions[4], n_late[LATENESS_BUCKETS], late_sum_ms;
+        atomic_int_fast64_t n_flows, n_given_up, n_owed, n_decisions[4], n_late[LATENESS_BUCKETS], late_sum_ms;
     } schedules;
 
     bool is_shared; /* other processes write to the store, too: what is cached may be behind */

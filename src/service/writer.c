@@ -46,6 +46,7 @@ void group_free(Group *group)
     g_array_unref(group->published);
     g_ptr_array_unref(group->refreshed);
     g_hash_table_unref(group->flow_versions);
+    g_clear_error(&group->store_error);
     g_free(group);
 }
 
@@ -222,6 +223,18 @@ static void group_take_outcomes(Group *group, const StoreWrite *writes, GHashTab
 
 /* ---- a shared store: is what decided nothing true of the newest state? ---- */
 
+/* False: the store does not answer, now or earlier in this group. */
+static bool ask_for_newer(Group *group, const RunSeq *known, size_t n, bool *ret_is_newer)
+{
+    if (n == 0 || group->store_error != NULL)
+        return n == 0;
+    g_autoptr(GError) error = NULL;
+    bool is_asked = store_find_newer(group->service->store, known, n, ret_is_newer, &error);
+    service_note_store(group->service, error);
+    group_note_failure(group, error);
+    return is_asked;
+}
+
 /* Asks for all that rests on a state which another process may have left behind. One that did is dropped from the cache,
  * and what rests on it is decided again like what lost an append. */
 static void group_make_sure(Group *group)
@@ -243,9 +256,7 @@ static void group_make_sure(Group *group)
             known[n] = (RunSeq){.run_id = touched->run_id, .seq = touched->base->seq};
             asked[n++] = touched;
         }
-        g_autoptr(GError) error = NULL;
-        bool is_asked = n == 0 || store_find_newer(service->store, known, n, is_newer, &error);
-        service_note_store(service, error);
+        bool is_asked = ask_for_newer(group, known, n, is_newer);
         for (size_t i = 0; i < n; i++) {
             if (is_asked && !is_newer[i])
                 continue;
@@ -260,6 +271,8 @@ static CallResult result_of_outcome(WriteOutcome outcome)
     switch (outcome) {
     case WRITTEN:
         return RESULT_OK;
+    case WRITE_REFUSED:
+        return RESULT_INVALID;
     case WRITE_CONFLICT:
         return RESULT_CONFLICT;
     case WRITE_NOTHING:
@@ -280,6 +293,28 @@ static CallResult item_outcome(const WriterItem *item, GHashTable *lost_flows, C
     return item->touched != NULL ? result_of_outcome(item->touched->outcome) : RESULT_OK;
 }
 
+/* What concerns the runs that lost, or that were refused, is given up; the others of the batch go on. */
+static void leave_runs_alone(Group *group, WriterItem *item)
+{
+    for (size_t i = item->n_settled; i < item->n_taken; i++) {
+        StatusItem *status = &item->statuses[i];
+        const TouchedRun *touched = g_hash_table_lookup(group->by_run, status->message->run_id.text);
+        if (touched == NULL || touched->outcome == WRITTEN)
+            continue;
+        status->outcome = STATUS_REJECTED;
+        g_free(status->reason);
+        status->reason =
+            g_strdup_printf("run %s: %s", touched->run_id.text,
+                            touched->outcome == WRITE_REFUSED ? "with this it would be larger than the store takes"
+                                                              : "every append was in conflict");
+    }
+    for (size_t i = 0; i < item->n_slots; i++) {
+        const TouchedRun *touched = g_hash_table_lookup(group->by_run, item->slots[i].run_id.text);
+        if (touched != NULL && touched->outcome == WRITE_REFUSED)
+            item->slots[i].is_refused = true;
+    }
+}
+
 /* It lost again and again. A call is told to try later, and so is a batch when others write, too. In a store of our own, only
  * what concerns the runs in conflict is given up, since a journal and a document that contradict each other will not get
  * better, and the others must go on. */
@@ -290,21 +325,26 @@ static void item_give_up(Group *group, WriterItem *item)
         return;
     }
     item->result = RESULT_OK;
-    for (size_t i = 0; i < item->n_statuses; i++) {
-        StatusItem *status = &item->statuses[i];
-        const TouchedRun *touched = g_hash_table_lookup(group->by_run, status->message->run_id.text);
-        if (touched == NULL || touched->outcome != WRITE_CONFLICT)
-            continue;
-        status->outcome = STATUS_REJECTED;
-        g_free(status->reason);
-        status->reason = g_strdup_printf("run %s: every append was in conflict", touched->run_id.text);
-    }
+    leave_runs_alone(group, item);
     for (guint i = 0; i < group->touched->len; i++) {
         const TouchedRun *touched = group->touched->pdata[i];
         if (touched->outcome == WRITE_CONFLICT)
             log_event(LOG_ERROR, "every append to a run was in conflict; it was left alone", "runId",
                       touched->run_id.text, NULL);
     }
+}
+
+/* The store will never take something that this rests on, and the rest of the group is durable. */
+static void item_take_refusal(Group *group, WriterItem *item)
+{
+    item->result = RESULT_OK;
+    if (item->kind != ITEM_CALL) {
+        leave_runs_alone(group, item);
+        return;
+    }
+    item->touched = NULL;
+    item->flow = NULL;
+    call_fail(item->call, RESULT_CONFLICT, "this would be larger than the store takes; nothing was changed");
 }
 
 static void item_finish(Service *service, WriterItem *item)
@@ -345,8 +385,18 @@ static void settle_open_count(Service *service, bool is_written, const GError *e
     }
 }
 
+/* True: what this group took of a batch is settled, and the next group takes what it left. */
+static bool has_more_to_take(WriterItem *item)
+{
+    if (item->kind != ITEM_STATUSES || item->result != RESULT_OK)
+        return false;
+    item->n_settled = item->n_taken;
+    item->n_attempts = 0;
+    return item->n_settled < item->n_statuses;
+}
+
 /* Commits the group and answers its items; those that lost to another writer come back in the result, to be decided
- * again (an item is freed by its maker right after it was answered, so nothing here looks at it later). */
+ * again, and so do batches that one group does not hold (an item is freed by its maker right after it was answered, so nothing here looks at it later). */
 static GPtrArray *group_commit(Group *group)
 {
     Service *service = group->service;
@@ -359,6 +409,8 @@ static GPtrArray *group_commit(Group *group)
         bool was_up = atomic_load(&service->is_store_up);
         if (store_write(service->store, writes, n_writes, &error))
             atomic_fetch_add(&service->n_commits, 1);
+        else if (error->code == FLOWOPS_INVALID)
+            log_error(LOG_ERROR, "the store will never take this write; its run was left alone", error, NULL);
         else if (was_up)
             log_error(LOG_ERROR, "the store refused a write; its callers get 503", error, NULL);
         service_note_store(service, error);
@@ -369,22 +421,28 @@ static GPtrArray *group_commit(Group *group)
         settle_open_count(service, error == NULL, error);
     CallResult worst = group_worst(group, writes, n_writes);
 
-    GPtrArray *lost = g_ptr_array_new();
+    GPtrArray *again = g_ptr_array_new();
     for (guint i = 0; i < group->items->len; i++) {
         WriterItem *item = group->items->pdata[i];
         if (item->result == RESULT_OK)
             item->result = item_outcome(item, lost_flows, worst);
         if (item->result == RESULT_CONFLICT && ++item->n_attempts < WRITE_ATTEMPTS) {
-            g_ptr_array_add(lost, item);
+            g_ptr_array_add(again, item);
             continue;
         }
         if (item->result == RESULT_CONFLICT)
             item_give_up(group, item);
+        else if (item->result == RESULT_INVALID)
+            item_take_refusal(group, item);
+        if (has_more_to_take(item)) {
+            g_ptr_array_add(again, item);
+            continue;
+        }
         if (item->result != RESULT_OK && item->message == NULL)
             item->message = g_strdup(error != NULL ? error->message : "other writers were first again and again");
         item_finish(service, item);
     }
-    return lost;
+    return again;
 }
 
 static void group_take(Group *group, WriterItem *item)
@@ -409,14 +467,14 @@ static void group_finish(Group *group)
 {
     Service *service = group->service;
     for (;;) {
-        g_autoptr(GPtrArray) lost = group_commit(group);
+        g_autoptr(GPtrArray) again = group_commit(group);
         group_free(group);
-        if (lost->len == 0)
+        if (again->len == 0)
             return;
         group = group_new(service);
-        group_look_up_flows(group, lost->pdata, lost->len);
-        for (guint i = 0; i < lost->len; i++)
-            group_take(group, lost->pdata[i]);
+        group_look_up_flows(group, again->pdata, again->len);
+        for (guint i = 0; i < again->len; i++)
+            group_take(group, again->pdata[i]);
     }
 }
 

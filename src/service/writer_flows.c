@@ -25,10 +25,13 @@ static bool is_start(const WriterItem *item)
 /* Learns the newest versions of a few flows. */
 static void look_up_flows(Group *group, const Id *flow_ids, size_t n)
 {
+    if (group->store_error != NULL)
+        return;
     int64_t versions[WRITE_LOOK_MAX];
     g_autoptr(GError) error = NULL;
     bool is_read = store_get_flow_versions(group->service->store, flow_ids, n, versions, &error);
     service_note_store(group->service, error);
+    group_note_failure(group, error);
     for (size_t i = 0; is_read && i < n; i++)
         g_hash_table_insert(group->flow_versions, g_strdup(flow_ids[i].text),
                             g_memdup2(&versions[i], sizeof versions[i]));
@@ -60,6 +63,10 @@ void group_look_up_flows(Group *group, void *const *items, size_t n_items)
 Flow *group_load_flow(Group *group, const Id *flow_id, GError **error)
 {
     Service *service = group->service;
+    if (group->store_error != NULL) {
+        g_propagate_error(error, g_error_copy(group->store_error));
+        return NULL;
+    }
     if (!service->is_shared)
         return service_load_flow(service, flow_id->text, 0, error);
     const int64_t *version = g_hash_table_lookup(group->flow_versions, flow_id->text);

@@ -6,6 +6,9 @@
 #include "domain/decide.h"
 #include "service/service_internal.h"
 
+/* What a group appends to a run, before the event that goes beyond it: far from what a store refuses in one record. */
+#define TOUCHED_EVENTS_MAX_BYTES (4 * 1024 * 1024)
+
 /* A run that the group decides on: its committed state and, once something was appended, the state to come. */
 typedef struct TouchedRun {
     Id run_id;
@@ -37,6 +40,7 @@ typedef struct {
     GHashTable *
         flow_versions; /* shared store: flow id -> newest version of flows that the group starts, see group_look_up_flows() */
     int64_t n_new_runs;
+    GError *store_error; /* of the first read that the store did not answer: nobody in the group waits for another */
 } Group;
 
 Group *group_new(Service *service);
@@ -51,6 +55,8 @@ Flow *group_load_flow(Group *group, const Id *flow_id, GError **error);
 /* Decides on an item and adds it to the group. Flow updates and deletes go through flow_change() instead. */
 void group_take_run_item(Group *group, WriterItem *item);
 
+/* Notes that the store does not answer, if that is what the error says. */
+void group_note_failure(Group *group, const GError *error);
 /* The run as this group has it so far; NULL with NOT_FOUND or a store's error. */
 TouchedRun *group_get_run(Group *group, const Id *run_id, GError **error);
 /* A run that the group has not touched yet; takes `base`, NULL for a new one. */

@@ -20,15 +20,49 @@ TouchedRun *touched_new(Group *group, const Id *run_id, RunView *base)
     return touched;
 }
 
+void group_note_failure(Group *group, const GError *error)
+{
+    if (group->store_error == NULL && flowops_error_is_retryable(error))
+        group->store_error = g_error_copy(error);
+}
+
+/* Each read of a store that does not answer would take the driver's whole time-out, and everybody waits for the writer: one
+ * is enough for a group. False: it was, and the run is not at hand; a document is not enough for who needs a fold. */
+static bool may_load(Group *group, const Id *run_id, bool needs_fold, GError **error)
+{
+    if (group->store_error == NULL)
+        return true;
+    RunView *cached = cache_get(group->service->runs, run_id->text);
+    bool is_at_hand = cached != NULL && (cached->run != NULL || !needs_fold);
+    run_view_unref(cached);
+    if (!is_at_hand)
+        g_propagate_error(error, g_error_copy(group->store_error));
+    return is_at_hand;
+}
+
+static void note_load(Group *group, const GError *error)
+{
+    if (error == NULL || !flowops_error_is_retryable(error))
+        return;
+    service_note_store(group->service, error);
+    group_note_failure(group, error);
+}
+
 TouchedRun *group_get_run(Group *group, const Id *run_id, GError **error)
 {
     TouchedRun *touched = g_hash_table_lookup(group->by_run, run_id->text);
     if (touched != NULL)
         return touched;
-    bool is_current;
-    RunView *base = service_load_run(group->service, run_id->text, &is_current, error);
-    if (base == NULL)
+    if (!may_load(group, run_id, true, error))
         return NULL;
+    bool is_current;
+    GError *own_error = NULL;
+    RunView *base = service_load_run(group->service, run_id->text, &is_current, &own_error);
+    if (base == NULL) {
+        note_load(group, own_error);
+        g_propagate_error(error, own_error);
+        return NULL;
+    }
     touched = touched_new(group, run_id, base);
     touched->is_current = is_current;
     return touched;
@@ -167,7 +201,10 @@ static TouchedRun *group_get_own_run(Group *group, ServiceCall *call)
     if (touched != NULL) {
         is_own = strcmp(touched_state(touched)->owner.text, call->caller.text) == 0;
     } else {
-        RunView *document = service_peek_run(group->service, call->run_id.text, &error);
+        RunView *document = may_load(group, &call->run_id, false, &error)
+                                ? service_peek_run(group->service, call->run_id.text, &error)
+                                : NULL;
+        note_load(group, error);
         is_own = document != NULL && strcmp(document->owner.text, call->caller.text) == 0;
         run_view_unref(document);
         if (is_own)
@@ -236,45 +273,50 @@ static void item_fail(WriterItem *item, const GError *error)
     item->message = g_strdup(error->message);
 }
 
-static void take_own(Group *group, WriterItem *item, const Id *run_id)
+/* False: the store does not answer, nothing more of the item is looked at. */
+static bool take_own(Group *group, WriterItem *item, const Id *run_id)
 {
     g_autoptr(GError) error = NULL;
     TouchedRun *touched = group_get_run(group, run_id, &error);
     if (touched == NULL && flowops_error_is_retryable(error)) {
         item_fail(item, error);
-        return;
+        return false;
     }
     if (touched == NULL) { /* this run alone is lost to us; the others of the batch are not */
         log_error(LOG_ERROR, "a run cannot be looked after", error, "runId", run_id->text, NULL);
-        return;
+        return true;
     }
     touched->rests_on_base = true;
     if (item->kind == ITEM_REFRESH) {
         g_ptr_array_add(group->refreshed, touched);
-        return;
+        return true;
     }
     const Run *run = touched_state(touched);
     g_autoptr(Decision) decision = decide_own(group, item, run);
     if (decision->kind == DECISION_APPEND)
         touched_append(touched, decision, SELF);
+    return true;
 }
 
 /* ---- statuses ---- */
 
-static void take_status(Group *group, WriterItem *batch, StatusItem *item)
+/* False: the store does not answer, nothing more of the batch is looked at, so that no later status of a run is appended
+ * before an earlier one. Those before it may be: taken again with the batch, they change nothing. */
+static bool take_status(Group *group, WriterItem *batch, StatusItem *item)
 {
     g_autoptr(GError) error = NULL;
     g_clear_pointer(&item->reason, g_free);
     TouchedRun *touched = group_get_run(group, &item->message->run_id, &error);
     if (touched == NULL) {
-        item->outcome = STATUS_REJECTED;
-        if (g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND))
-            item->reason = g_strdup_printf("unknown run %s", item->message->run_id.text);
-        else if (flowops_error_is_retryable(error))
+        if (flowops_error_is_retryable(error)) {
             item_fail(batch, error);
-        else
-            item->reason = g_strdup(error->message);
-        return;
+            return false;
+        }
+        item->outcome = STATUS_REJECTED;
+        item->reason = g_error_matches(error, FLOWOPS_ERROR, FLOWOPS_NOT_FOUND)
+                           ? g_strdup_printf("unknown run %s", item->message->run_id.text)
+                           : g_strdup(error->message);
+        return true;
     }
     touched->rests_on_base = true;
     g_autoptr(Decision) decision = decide_status(touched_state(touched), item->message);
@@ -284,6 +326,23 @@ static void take_status(Group *group, WriterItem *batch, StatusItem *item)
     item->reason = g_steal_pointer(&decision->reason);
     if (decision->kind == DECISION_APPEND)
         touched_append(touched, decision, ENGINE);
+    return true;
+}
+
+static bool is_full(const Group *group, const Id *run_id)
+{
+    const TouchedRun *touched = g_hash_table_lookup(group->by_run, run_id->text);
+    return touched != NULL && touched->events != NULL && touched->events->len >= TOUCHED_EVENTS_MAX_BYTES;
+}
+
+/* From where the groups before this one came to, until the store fails or a run has enough; the next group goes on. */
+static void take_statuses(Group *group, WriterItem *item)
+{
+    for (item->n_taken = item->n_settled; item->n_taken < item->n_statuses; item->n_taken++) {
+        StatusItem *status = &item->statuses[item->n_taken];
+        if (is_full(group, &status->message->run_id) || !take_status(group, item, status))
+            return;
+    }
 }
 
 void group_take_run_item(Group *group, WriterItem *item)
@@ -296,15 +355,14 @@ void group_take_run_item(Group *group, WriterItem *item)
             take_command(group, item);
         break;
     case ITEM_STATUSES:
-        for (size_t i = 0; i < item->n_statuses; i++)
-            take_status(group, item, &item->statuses[i]);
+        take_statuses(group, item);
         break;
     case ITEM_SLOTS:
         group_take_slots(group, item);
         break;
     default:
-        for (size_t i = 0; i < item->n_run_ids; i++)
-            take_own(group, item, &item->run_ids[i]);
+        for (size_t i = 0; i < item->n_run_ids && take_own(group, item, &item->run_ids[i]); i++)
+            ;
         break;
     }
 }

@@ -126,6 +126,7 @@ typedef enum {
 
 typedef enum {
     WRITTEN,        /* durable */
+    WRITE_REFUSED,  /* did not happen and never will: it is larger than the store takes */
     WRITE_CONFLICT, /* another writer was first: reload and decide again */
     WRITE_NOTHING,  /* did not happen; may be tried again */
     WRITE_UNKNOWN,  /* may have happened; settle it by reading before trying again */
@@ -150,7 +151,8 @@ typedef struct {
 /* Writes a group and makes it durable with one flush: journal records and flow versions. Run documents and what was
  * published may follow later in a shared store (within 1 s when it is well; a command's mark never before its run's document), and
  * after a crash never: see WRITE_PROJECTION and store_read_outbox(). Nothing of `writes` is borrowed beyond the call. At most one WRITE_RUN per run. True: every outcome is WRITTEN or
- * CONFLICT. False: UNAVAILABLE or UNKNOWN, and each write's own outcome says what is known of it.
+ * CONFLICT. False: UNAVAILABLE or UNKNOWN, INVALID when all that is wrong is what was REFUSED, or BUSY when runs are not deleted
+ * since they are still being written; each write's own outcome says what is known of it.
  * The store accepts the next call whatever happened in this one. */
 MUST_CHECK bool store_write(Store *store, StoreWrite *writes, size_t n_writes, GError **error);
 

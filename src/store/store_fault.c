@@ -2,6 +2,8 @@
  * them: before its effect, after it. */
 #include "store/store_fault.h"
 
+#include <string.h>
+
 #include "base/thread.h"
 #include "store/store_internal.h"
 
@@ -19,6 +21,7 @@ typedef struct {
     Mutex mu;
     pthread_cond_t changed;
     MethodFault methods[N_STORE_METHODS]; /* guarded by mu */
+    Id refused;                           /* guarded by mu; "": no run is */
 } FaultStore;
 
 typedef enum { PASS, FAIL_BEFORE, FAIL_AFTER } Verdict;
@@ -43,12 +46,48 @@ static void set_fault_error(GError **error, FlowopsError code)
     g_set_error_literal(error, FLOWOPS_ERROR, code, "the store fails on purpose");
 }
 
+static bool is_of_run(const StoreWrite *write, const Id *run_id)
+{
+    const RunRow *row = write->kind == WRITE_RUN          ? write->run.row
+                        : write->kind == WRITE_PROJECTION ? write->projection
+                                                          : NULL;
+    return row != NULL && strcmp(row->run_id.text, run_id->text) == 0;
+}
+
+/* All but what is refused. */
+static bool pass_write(FaultStore *store, StoreWrite *writes, size_t n_writes, GError **error)
+{
+    Id refused;
+    {
+        MUTEX_SCOPE(&store->mu);
+        refused = store->refused;
+    }
+    g_autofree StoreWrite *passed = g_new(StoreWrite, n_writes + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < n_writes; i++) {
+        writes[i].ret_outcome = WRITE_REFUSED;
+        if (!is_of_run(&writes[i], &refused)) {
+            passed[n++] = writes[i];
+        }
+    }
+    bool is_written = n == 0 || store->inner->ops->write(store->inner, passed, n, error);
+    for (size_t i = 0, at = 0; i < n_writes; i++) {
+        if (!is_of_run(&writes[i], &refused)) {
+            writes[i].ret_outcome = passed[at++].ret_outcome;
+        }
+    }
+    if (is_written && n < n_writes) {
+        set_fault_error(error, FLOWOPS_INVALID);
+    }
+    return is_written && n == n_writes;
+}
+
 static bool fault_write(Store *base, StoreWrite *writes, size_t n_writes, GError **error)
 {
     FaultStore *store = (FaultStore *)base;
     Verdict verdict = enter(store, STORE_WRITE);
     if (verdict == PASS) {
-        return store->inner->ops->write(store->inner, writes, n_writes, error);
+        return pass_write(store, writes, n_writes, error);
     }
     bool is_after = verdict == FAIL_AFTER;
     /* A write that fails by itself failed before its effect, and says so better. */
@@ -365,6 +404,13 @@ void store_fault_set(Store *base, StoreMethod method, FaultPoint point, int64_t 
     fault->first = fault->n_calls + nth;
     fault->n_times = n_times;
     fault->point = point;
+}
+
+void store_fault_refuse(Store *base, const Id *run_id)
+{
+    FaultStore *store = (FaultStore *)base;
+    MUTEX_SCOPE(&store->mu);
+    store->refused = run_id != NULL ? *run_id : (Id){""};
 }
 
 void store_fault_hold(Store *base, StoreMethod method, bool is_held)

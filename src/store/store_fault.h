@@ -49,6 +49,10 @@ void store_fault_set(Store *store, StoreMethod method, FaultPoint point, int64_t
 /* Calls of the method wait at the door while it is held (a slow disk). Closing the store with calls waiting is a bug. */
 void store_fault_hold(Store *store, StoreMethod method, bool is_held);
 
+/* From now on this run's appends and documents are REFUSED, as by a store that they are too large for; what else is in the
+ * write goes through. NULL: nothing is refused. */
+void store_fault_refuse(Store *store, const Id *run_id);
+
 /* Calls so far, failed, waiting and under way included. */
 int64_t store_fault_count(Store *store, StoreMethod method);
 

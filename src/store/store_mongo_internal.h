@@ -245,7 +245,7 @@ typedef struct {
 MUST_CHECK Projector *projector_start(MongoStore *store, GError **error);
 void projector_stop(Projector *projector); /* writes what it has for up to 5 s; NULL is fine */
 void projector_interrupt(Projector *projector);
-/* How long a writer waits for room, or for what is on its way, before it says that the store is not available. */
+/* How long a writer waits for room before it says that the store is not available. */
 #define PROJECTOR_ROOM_MS 5000
 /* Makes room for what is to be pushed, waiting while the projector is behind. UNAVAILABLE: it did not catch up. */
 MUST_CHECK bool projector_reserve(Projector *projector, size_t n_items, size_t n_bytes, GError **error);
@@ -256,6 +256,8 @@ void projector_push_run(Projector *projector, const Projection *run); /* takes r
 void projector_push_published(Projector *projector, const RunSeq *published);
 void projector_ring(Projector *projector);
 bool projector_settle(Projector *projector, int64_t timeout_ms); /* what has come so far; false: not in time */
+/* The same of these runs alone. */
+MUST_CHECK bool projector_settle_runs(Projector *projector, const Id *run_ids, size_t n, int64_t timeout_ms);
 
 /* ---- store_mongo_apply.c: what the projector does to the database ---- */
 

@@ -23,6 +23,7 @@ struct Projector {
     pthread_cond_t has_room;   /* CLOCK_MONOTONIC; also: something was written */
     GHashTable *waiting;       /* guarded by mu; run id (within the Projection) -> Projection, owned */
     GQueue order;              /* guarded by mu; of the same, as they came */
+    GHashTable *in_round;      /* guarded by mu; the same table of what is being written, owned by the round */
     size_t n_items;            /* guarded by mu; reserved, waiting or being written */
     size_t n_bytes;            /* guarded by mu; the same */
     uint64_t n_ordered;        /* guarded by mu; entered `order`, ever; they leave it in that order */
@@ -67,6 +68,9 @@ static struct timespec deadline_after(int64_t ms)
 
 bool projector_reserve(Projector *projector, size_t n_items, size_t n_bytes, GError **error)
 {
+    if (n_items == 0) {
+        return true;
+    }
     struct timespec deadline = deadline_after(PROJECTOR_ROOM_MS);
     MUTEX_SCOPE(&projector->mu);
     /* A group larger than all the room goes alone. */
@@ -170,6 +174,30 @@ bool projector_settle(Projector *projector, int64_t timeout_ms)
     return true;
 }
 
+static bool is_any_on_its_way(const Projector *projector, const Id *run_ids, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (g_hash_table_contains(projector->waiting, run_ids[i].text) ||
+            g_hash_table_contains(projector->in_round, run_ids[i].text)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool projector_settle_runs(Projector *projector, const Id *run_ids, size_t n, int64_t timeout_ms)
+{
+    struct timespec deadline = deadline_after(timeout_ms);
+    MUTEX_SCOPE(&projector->mu);
+    while (is_any_on_its_way(projector, run_ids, n)) {
+        if (mongo_is_interrupted(projector->store) ||
+            pthread_cond_timedwait(&projector->has_room, &projector->mu, &deadline) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- rounds ---- */
 
 static size_t take_round(Projector *projector, Projection **ret_projections, size_t max_items)
@@ -179,6 +207,7 @@ static size_t take_round(Projector *projector, Projection **ret_projections, siz
     Projection *projection;
     while (n < max_items && n_bytes < ROUND_MAX_BYTES && (projection = g_queue_pop_head(&projector->order)) != NULL) {
         (void)g_hash_table_remove(projector->waiting, projection->run_id.text);
+        (void)g_hash_table_insert(projector->in_round, projection->run_id.text, projection);
         n_bytes += projection->document != NULL ? projection->document->len : 0;
         ret_projections[n++] = projection;
     }
@@ -190,11 +219,16 @@ static void end_round(Projector *projector, Projection **projections, size_t n)
     size_t n_bytes = 0;
     for (size_t i = 0; i < n; i++) {
         n_bytes += projections[i]->document != NULL ? projections[i]->document->len : 0;
+    }
+    {
+        MUTEX_SCOPE(&projector->mu);
+        g_hash_table_remove_all(projector->in_round);
+        projector->n_finished += n;
+        give_back(projector, n, n_bytes);
+    }
+    for (size_t i = 0; i < n; i++) {
         projection_free(projections[i]);
     }
-    MUTEX_SCOPE(&projector->mu);
-    projector->n_finished += n;
-    give_back(projector, n, n_bytes);
 }
 
 static bool is_over(const Projector *projector)
@@ -254,6 +288,7 @@ Projector *projector_start(MongoStore *store, GError **error)
     pthread_cond_init(&projector->has_room, &monotonic);
     pthread_condattr_destroy(&monotonic);
     projector->waiting = g_hash_table_new(g_str_hash, g_str_equal);
+    projector->in_round = g_hash_table_new(g_str_hash, g_str_equal);
     g_queue_init(&projector->order);
     projector->thread = thread_start("mongo-project", ROLE_WRITER, projector_run, projector, error);
     if (projector->thread == NULL) {
@@ -273,6 +308,7 @@ void projector_stop(Projector *projector)
     bell_close(&projector->bell);
     thread_join(projector->thread);
     g_hash_table_unref(projector->waiting);
+    g_hash_table_unref(projector->in_round);
     g_queue_clear_full(&projector->order, (GDestroyNotify)projection_free);
     pthread_cond_destroy(&projector->has_room);
     mutex_done(&projector->mu);

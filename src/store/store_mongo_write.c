@@ -10,6 +10,8 @@
 
 #include <string.h>
 
+#define DELETE_WAIT_MS 500
+
 /* What a call is about to do, by the index of its write. */
 typedef struct {
     MongoStore *store;
@@ -23,13 +25,18 @@ typedef struct {
     size_t n_inserts;
     size_t n_reserved; /* items, bytes */
     size_t n_reserved_bytes;
-    GError *error; /* the first that is to be told; one with an open outcome before all others */
+    GError *error; /* the first of the worst kind */
 } WriteCall;
+
+/* An open outcome is worse than a failure, and that is worse than a refusal. */
+static int badness(const GError *error)
+{
+    return error->code == FLOWOPS_UNKNOWN ? 2 : error->code != FLOWOPS_INVALID;
+}
 
 static void keep_error(WriteCall *call, GError *take_error)
 {
-    bool is_worse = call->error != NULL && take_error->code == FLOWOPS_UNKNOWN && call->error->code != FLOWOPS_UNKNOWN;
-    if (call->error == NULL || is_worse) {
+    if (call->error == NULL || badness(take_error) > badness(call->error)) {
         g_clear_error(&call->error);
         call->error = take_error;
     } else {
@@ -74,6 +81,7 @@ static void prepare(WriteCall *call, size_t i)
                                row_of(write)->run_id.text,
                                MAX(call->documents[i]->len, call->records[i] != NULL ? call->records[i]->len : 0)));
         g_clear_pointer(&call->documents[i], bson_destroy);
+        write->ret_outcome = WRITE_REFUSED;
         return;
     }
     call->n_reserved++;
@@ -123,7 +131,8 @@ static void push_run(Projector *projector, const StoreWrite *write, bson_t *docu
     projector_push_run(projector, &run);
 }
 
-/* A document that is on its way would come after its run was deleted, so all that are on theirs are waited for. */
+/* A document that is on its way would come after its run was deleted, so those of these runs are waited for: not for long,
+ * as everybody waits for the writer meanwhile. */
 static void delete_runs(WriteCall *call, const ClientLease *lease)
 {
     g_autofree Id *run_ids = g_new(Id, call->n_writes);
@@ -138,10 +147,10 @@ static void delete_runs(WriteCall *call, const ClientLease *lease)
     }
     GError *error = NULL;
     WriteOutcome outcome = WRITE_NOTHING;
-    if (projector_settle(call->store->projector, PROJECTOR_ROOM_MS)) {
+    if (projector_settle_runs(call->store->projector, run_ids, n, DELETE_WAIT_MS)) {
         outcome = mongo_delete_runs(lease, run_ids, n, &error);
     } else {
-        error = g_error_new(FLOWOPS_ERROR, FLOWOPS_UNAVAILABLE, "MongoDB does not keep up");
+        error = g_error_new_literal(FLOWOPS_ERROR, FLOWOPS_BUSY, "a run that is to be deleted is still being written");
     }
     if (error != NULL) {
         keep_error(call, error);

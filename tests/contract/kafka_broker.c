@@ -129,6 +129,16 @@ void kafka_broker_set_delay(KafkaBroker *broker, int delay_ms)
     assert_int_equal(rd_kafka_mock_broker_set_rtt(broker->mock, -1, delay_ms), RD_KAFKA_RESP_ERR_NO_ERROR);
 }
 
+void kafka_broker_delay_positions(KafkaBroker *broker, int delay_ms, size_t n_times)
+{
+    enum { API_OFFSET_FETCH = 9, BROKER = 1 };
+    assert_non_null(broker->mock);
+    for (size_t i = 0; i < n_times; i++)
+        assert_int_equal(rd_kafka_mock_broker_push_request_error_rtts(broker->mock, BROKER, API_OFFSET_FETCH, 1,
+                                                                      RD_KAFKA_RESP_ERR_NO_ERROR, delay_ms),
+                         RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
 void kafka_broker_fail_produce(KafkaBroker *broker, rd_kafka_resp_err_t error, size_t n_times)
 {
     enum { API_PRODUCE = 0 };

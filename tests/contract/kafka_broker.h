@@ -22,6 +22,8 @@ Bus *kafka_broker_open(const KafkaBroker *broker); /* with these options */
 /* Only of the mock. */
 void kafka_broker_set_up(KafkaBroker *broker, bool is_up);
 void kafka_broker_set_delay(KafkaBroker *broker, int delay_ms); /* of every answer */
+/* Its next n answers on committed positions come so late. */
+void kafka_broker_delay_positions(KafkaBroker *broker, int delay_ms, size_t n_times);
 void kafka_broker_fail_produce(KafkaBroker *broker, rd_kafka_resp_err_t error, size_t n_times);
 
 /* From outside, as another program would. name is without the prefix. The message's key, value (is_null) and headers

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "base/thread.h"
-#include "bus/bus_kafka_internal.h"
+#include "bus/bus_kafka_consumer_internal.h"
 #include "kafka_broker.h"
 
 #define DEADLINE_MS 20000
@@ -323,6 +323,71 @@ static void test_a_broken_producer_is_replaced(void **state G_GNUC_UNUSED)
     }
 }
 
+/* What is wrong with one topic says nothing of the positions on another. */
+static void test_a_topic_with_a_problem_does_not_stop_commits(void **state G_GNUC_UNUSED)
+{
+    Bus *bus = kafka_broker_open(broker);
+    wait_until_up(bus, true);
+    kafka_watch_set_readers_problem(((KafkaBus *)bus)->watch, TOPIC_COMMANDS, "may not be read");
+    wait_until_up(bus, false);
+    publish_status(bus, "run", "before");
+    bus_message_free(next_status(bus));
+    assert_true(bus_commit_statuses(bus, 0, NULL));
+    close_in_time(bus);
+    g_autoptr(Bus) next = kafka_broker_open(broker);
+    publish_status(next, "run", "after");
+    g_autoptr(BusMessage) status = next_status(next);
+    assert_string_equal(status->value, "after");
+}
+
+static void test_a_coordinator_that_is_slow_does_not_hold_up_statuses(void **state G_GNUC_UNUSED)
+{
+    enum { LASTS_MS = 3000, SLOW_MS = 900 }; /* the mock itself answers a fetch after half a second */
+    g_autoptr(Bus) bus = kafka_broker_open(broker);
+    publish_status(bus, "run", "first");
+    bus_message_free(next_status(bus));
+    kafka_broker_delay_positions(broker, 1500, 20); /* later than is waited for */
+    int64_t began = now_ms();
+    int n_slow = 0;
+    while (now_ms() - began < LASTS_MS) {
+        publish_status(bus, "run", "more");
+        int64_t polled_at = now_ms();
+        bus_message_free(next_status(bus));
+        assert_true(bus_commit_statuses(bus, 0, NULL));
+        n_slow += now_ms() - polled_at > SLOW_MS;
+    }
+    assert_in_range(n_slow, 1, 1);
+}
+
+/* ---- what one poll brings ---- */
+
+/* What takes next to nothing on the way may be large here: all of it comes with one answer. */
+static void test_a_poll_is_bounded_in_bytes(void **state G_GNUC_UNUSED)
+{
+    enum { N = 30, VALUE_BYTES = 900 * 1000, LIMIT_BYTES = 8 * 1024 * 1024 };
+    KafkaOptions options = kafka_broker_options(broker);
+    options.options = "compression.type=lz4";
+    g_autoptr(Bus) bus = bus_open_kafka(&options, clock_of_tests, NULL);
+    assert_non_null(bus);
+    g_autofree char *large = g_strnfill(VALUE_BYTES, 'x');
+    for (int i = 0; i < N; i++)
+        publish_status(bus, "run", large);
+    rd_kafka_queue_t *queue = ((KafkaBus *)bus)->status_consumer->messages;
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    while (rd_kafka_queue_length(queue) < N) {
+        assert_true(now_ms() < deadline);
+        bus_hold_statuses(bus);
+        sched_yield();
+    }
+    for (size_t n_left = N, n = 0; n_left > 0; n_left -= n) {
+        BusMessage *messages[N];
+        assert_true(bus_poll_statuses(bus, messages, N, 500, &n, NULL));
+        assert_in_range(n, 1, LIMIT_BYTES / VALUE_BYTES + 1);
+        for (size_t i = 0; i < n; i++)
+            bus_message_free(messages[i]);
+    }
+}
+
 /* ---- dead letters ---- */
 
 static void test_a_letter_keeps_what_fits(void **state G_GNUC_UNUSED)
@@ -348,6 +413,39 @@ static void test_a_letter_keeps_what_fits(void **state G_GNUC_UNUSED)
     }
     assert_true(letter->value_size > 0);
     assert_null(find_header(letter, "header 299"));
+}
+
+static size_t count_headers(const BusMessage *message, const char *name)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < message->n_headers; i++)
+        n += strcmp(message->headers[i].name, name) == 0;
+    return n;
+}
+
+/* Whoever writes the original may name its headers as we name ours. */
+static void test_a_letter_that_was_put_back_is_cut_all_the_same(void **state G_GNUC_UNUSED)
+{
+    enum { MANY = 200 * 1000, MAX_BYTES = 10 * 1000 };
+    static const char *const names[] = {"dlq.reason", "dlq.topic", "dlq.truncated", "dlq.other"};
+    g_autoptr(BusMessage) message = message_new("key", "value");
+    message->headers = g_new0(BusHeader, MANY);
+    message->n_headers = MANY;
+    for (size_t i = 0; i < MANY; i++)
+        message->headers[i] = (BusHeader){g_strdup(names[i % G_N_ELEMENTS(names)]), g_strdup("old"), 3};
+    g_autoptr(BusMessage) letter = kafka_letter_new(message, "new");
+    assert_int_equal(count_headers(letter, "dlq.reason"), 1);
+    assert_header(letter, "dlq.reason", "new");
+    assert_int_equal(count_headers(letter, "dlq.topic"), 0);
+    assert_int_equal(count_headers(letter, "dlq.other"), MANY / G_N_ELEMENTS(names));
+    assert_int_equal(count_headers(letter, "dlq.truncated"), 1); /* it was, and still is */
+    int64_t began = now_ms();
+    kafka_letter_cut(letter, MAX_BYTES);
+    assert_true(now_ms() - began < 1000);
+    assert_in_range(kafka_message_weight(letter), 1, MAX_BYTES);
+    assert_header(letter, "dlq.reason", "new");
+    assert_int_equal(count_headers(letter, "dlq.truncated"), 1);
+    assert_string_equal(letter->value, "value");
 }
 
 static void test_a_letter_is_cut_to_what_the_broker_takes(void **state G_GNUC_UNUSED)
@@ -771,7 +869,10 @@ static int run_on_mock(void)
         MOCK(test_comes_up_without_a_broker),
         MOCK(test_shutdown_ends_a_publish_at_once),
         MOCK(test_refused_commands_are_told_from_those_to_repeat),
+        MOCK(test_a_topic_with_a_problem_does_not_stop_commits),
+        MOCK(test_a_coordinator_that_is_slow_does_not_hold_up_statuses),
         MOCK(test_a_letter_keeps_what_fits),
+        MOCK(test_a_letter_that_was_put_back_is_cut_all_the_same),
         MOCK(test_a_letter_is_cut_to_what_the_broker_takes),
         MOCK(test_a_letter_is_the_original_and_says_why),
         MOCK(test_letters_are_bounded),
@@ -792,6 +893,7 @@ static int run_on_real(void)
         REAL(test_a_large_letter_fits),
         REAL(test_a_letter_fits_a_topic_made_by_others),
         REAL(test_a_status_of_megabytes_comes_through),
+        REAL(test_a_poll_is_bounded_in_bytes),
         REAL(test_doorbells_cross_replicas),
         REAL(test_engines_share_the_partitions),
         REAL(test_replicas_share_the_statuses),

@@ -371,7 +371,7 @@ static void test_document_over_the_limit_is_refused_alone(void **state)
     assert_false(store_write(store, writes, 3, &error));
     assert_error(error, FLOWOPS_INVALID);
     assert_int_equal(writes[0].ret_outcome, WRITTEN);
-    assert_int_equal(writes[1].ret_outcome, WRITE_NOTHING);
+    assert_int_equal(writes[1].ret_outcome, WRITE_REFUSED);
     assert_int_equal(writes[2].ret_outcome, WRITTEN);
     assert_int_equal(check_journal(store, &large->row.run_id, 0, 10, 10, 0), 0);
     assert_int_equal(check_journal(store, &small->row.run_id, 0, 10, 10, 0), 1);

@@ -2,6 +2,7 @@
  * answers. On the server that FLOWOPS_TEST_MONGO names. */
 #include "store_contract.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 
@@ -166,6 +167,50 @@ static void test_documents_follow_when_it_is_back(void **state)
     assert_false(mongo_settle(trouble->store, 3000));
     proxy_set(trouble->proxy, PROXY_PASS);
     await_followers(trouble->direct->store, writes, 2);
+}
+
+/* Deletes a run until the store says something else than that no server answers. */
+typedef struct {
+    Store *store;
+    StoreWrite write;
+    int code; /* of the last try; -1: it was written */
+} Deletion;
+
+static bool is_told(void *arg)
+{
+    Deletion *deletion = arg;
+    g_autoptr(GError) error = NULL;
+    deletion->code = store_write(deletion->store, &deletion->write, 1, &error) ? -1 : error->code;
+    return deletion->code != FLOWOPS_UNAVAILABLE && deletion->code != FLOWOPS_UNKNOWN;
+}
+
+/* One run's document that does not get through holds up the deletion of that run, not of others. */
+static void test_deleting_waits_for_its_own_documents(void **state)
+{
+    Trouble *trouble = *state;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(SampleRun) stuck = sample_run_new(1, &owner, &flow_id);
+    g_autoptr(SampleRun) other = sample_run_new(2, &owner, &flow_id);
+    append_events(trouble->store, stuck, 1);
+    append_events(trouble->store, other, 1);
+    assert_true(mongo_settle(trouble->store, DEADLINE_MS));
+    proxy_swallow_answers(trouble->proxy, stuck->row.run_id.text, INT_MAX);
+    stuck->row.seq = 2;
+    StoreWrite behind = {.kind = WRITE_PROJECTION, .projection = &stuck->row};
+    assert_true(store_write(trouble->store, &behind, 1, &error));
+    Deletion deletion = {.store = trouble->store, .write = {.kind = WRITE_DELETE_RUN, .deleted = stuck->row.run_id}};
+    wait_until(is_told, &deletion);
+    assert_int_equal(deletion.code, FLOWOPS_BUSY);
+    assert_int_equal(deletion.write.ret_outcome, WRITE_NOTHING);
+    deletion.write.deleted = other->row.run_id;
+    wait_until(is_told, &deletion);
+    assert_int_equal(deletion.code, -1);
+    assert_int_equal(check_journal(trouble->direct->store, &other->row.run_id, 0, 10, 1000, 0), 0);
+    proxy_swallow_answers(trouble->proxy, "", 0);
+    assert_true(mongo_settle(trouble->store, DEADLINE_MS));
+    deletion.write.deleted = stuck->row.run_id;
+    wait_until(is_told, &deletion);
+    assert_int_equal(deletion.code, -1);
 }
 
 /* ---- answers that are lost ---- */
@@ -401,6 +446,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_opens_without_a_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gone_and_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_documents_follow_when_it_is_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_deleting_waits_for_its_own_documents, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_answer_is_found_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_answer_of_a_flow, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cursor_that_is_gone_can_be_tried_again, setup, teardown),

@@ -72,6 +72,10 @@ class Broker(RealServer):
         finally:
             consumer.close()
 
+    def group_state(self, group="flowops-execution-service"):
+        """As the broker calls it: "Stable", "PreparingRebalance" ..."""
+        return next((found.state for found in self.admin().list_groups(group, timeout=10)), None)
+
     def reset_group(self, group, topic):
         """Positions of a group without members back to the beginning."""
         consumer = Consumer({"bootstrap.servers": self.address, "group.id": group, "enable.auto.commit": False})

@@ -177,3 +177,21 @@ def test_permission_to_write_is_noticed_without_a_command(make_broker, make_serv
     broker.allow(OTHER, [("topic", "execution.*", "WRITE")])
     wait_ready(server)
     server.stop()
+
+
+def test_what_may_not_be_written_does_not_hold_up_positions(make_broker, make_server):
+    broker = make_broker(listeners=["SASL_PLAINTEXT"], words=["--authorize", "--user", f"{OTHER}:{PASSWORD}"]).start()
+    for topic in (COMMANDS, STATUSES, LETTERS):
+        broker.make_topic(topic)
+    broker.allow(OTHER, [("topic", "execution.*", "DESCRIBE"), ("topic", STATUSES, "READ"), ("topic", LETTERS, "WRITE"),
+                         ("group", "flowops-*", "READ")])
+    server = make_server(broker, **settings(broker, "SASL_PLAINTEXT", sasl(PASSWORD, OTHER)))
+    start(server)
+    api = Client(server)
+    api.start(api.create_flow([step()]))
+    wait_until(lambda: f"topic {COMMANDS}: may not be written: " in (server.readiness()["reason"] or ""), 20, "the command refused")
+    broker.produce(STATUSES, b"nonsense", key=b"k")
+    wait_until(lambda: broker.read(LETTERS), 20, "a letter")
+    server.wait_caught_up()
+    wait_reason(server, f"topic {COMMANDS}: may not be written: ")
+    server.stop()

@@ -210,6 +210,25 @@ def test_a_store_that_stands_still_costs_a_lag_and_nothing_else(make_broker, mak
     server.stop()
 
 
+def test_a_service_that_was_caught_up_has_no_lag_after_a_restart(make_broker, make_server):
+    broker = make_broker().start()
+    server = make_server(broker).start()
+    api = Client(server)
+    flow_id = api.create_flow([step()])
+    run = (flow_id, api.start(flow_id), None)
+    for partition in (0, 1):  # the third one stays without a position
+        broker.produce_all(STATUSES, [(None, flow_status(run, "RUNNING"))] * 50, partition=partition)
+    server.wait_caught_up()
+    server.stop()
+    server.start()
+    wait_until(lambda: server.metric("status_partitions") == 3 and server.metric("status_lag") >= 0, 20, "a lag that is known")
+    assert server.metric("status_lag") == 0
+    broker.produce(STATUSES, flow_status(run, "COMPLETED"), partition=2)
+    assert api.wait_end(run[1])["status"] == "COMPLETED"
+    wait_until(lambda: server.metric("status_lag") == 0, 20, "the lag of before")
+    server.stop()
+
+
 def test_kill_9_while_statuses_come_loses_and_repeats_none(make_broker, make_server):
     n = 6_000  # of a round
     broker = make_broker().start()

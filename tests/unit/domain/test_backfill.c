@@ -136,7 +136,7 @@ static void test_what_covers_a_slot(void **state)
 {
     (void)state;
     assert_true(backfill_is_covered_by(&(ScheduleDecision){.verdict = SLOT_STARTED}));
-    assert_true(backfill_is_covered_by(&(ScheduleDecision){.verdict = SLOT_QUEUED}));
+    assert_false(backfill_is_covered_by(&(ScheduleDecision){.verdict = SLOT_QUEUED}));
     assert_false(backfill_is_covered_by(&(ScheduleDecision){.verdict = SLOT_SKIPPED}));
     assert_false(backfill_is_covered_by(&(ScheduleDecision){.verdict = SLOT_RESET}));
 }

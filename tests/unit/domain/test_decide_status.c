@@ -492,6 +492,24 @@ static void test_error_texts_are_cut_at_a_character(void **state)
     assert_string_equal(run->error, filler);
 }
 
+/* A thousand steps' errors are in one document: what counts is what they take there. */
+static void test_error_texts_are_measured_as_json_writes_them(void **state)
+{
+    (void)state;
+    g_autoptr(Run) run = running();
+    g_autofree char *controls = g_strnfill(RUN_ERROR_MAX_BYTES, '\x01');
+    StatusMessage message = fixture_step_status(STEP_A, STEP_FAILED, T0 + 20);
+    message.error = controls;
+    assert_int_equal(fixture_take(run, &message), DECISION_APPEND);
+    assert_int_equal(strlen(run_find_step(run, STEP_A)->error), RUN_ERROR_MAX_BYTES / 6);
+    g_autofree char *quotes = g_strnfill(RUN_ERROR_MAX_BYTES, '"');
+    assert_int_equal(complete(run, STEP_B, 70000, quotes), DECISION_APPEND);
+    const char *joined = run_find_step(run, STEP_B)->error;
+    size_t note_size = strlen("; outputs dropped: 70000 bytes, a step keeps at most 65536");
+    assert_int_equal(strlen(joined), note_size + (RUN_ERROR_MAX_BYTES - note_size) / 2);
+    assert_true(g_str_has_suffix(joined, "\"; outputs dropped: 70000 bytes, a step keeps at most 65536"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_a_steps_outputs_have_a_limit),
         cmocka_unit_test(test_a_runs_outputs_have_a_limit_together),
         cmocka_unit_test(test_error_texts_are_cut_at_a_character),
+        cmocka_unit_test(test_error_texts_are_measured_as_json_writes_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* test_schedule.c - which slots of a flow start, which don't and why; when it acts next; the journal's form. Flows are
+/* test_schedule.c - which slots of a flow start, which don't and why; when it acts next. Flows are
  * written as JSON with ' for ", instants as the time of day on 2026-02-02, a Monday. */
 #include <stdarg.h>
 #include <stddef.h>
@@ -236,11 +236,45 @@ static void queued_slots_start_one_after_the_other(void **state)
     expect(&bench, "04:00", 1, "QUEUED 04:00");
     expect(&bench, "04:30", 0, "STARTED 02:00 from queue");
     expect(&bench, "05:00", 0, "STARTED 03:00 from queue, QUEUED 05:00");
-    change(&bench, HOURLY("'overlap':'QUEUE','misfire':'ALL','paused':true"), "05:30");
-    expect(&bench, "05:40", 0, "RESET 05:00-05:30");
-    change(&bench, HOURLY("'overlap':'ALLOW','misfire':'ALL'"), "05:50");
-    expect(&bench, "05:50", 1, "RESET 05:30-05:50, STARTED 04:00 from queue, STARTED 05:00 from queue");
+    change(&bench, HOURLY("'overlap':'ALLOW','misfire':'ALL'"), "05:50"); /* the same slots: what waits goes on */
+    expect(&bench, "05:50", 1, "STARTED 04:00 from queue, STARTED 05:00 from queue");
     assert_int_equal(bench.state.n_queued, 0);
+    bench_done(&bench);
+}
+
+static void a_change_ends_the_queue(void **state)
+{
+    (void)state;
+    Bench bench;
+    ScheduleDecision end;
+    bench_init(&bench, HOURLY("'overlap':'QUEUE','misfire':'ALL'"));
+    expect(&bench, "03:10", 1, "QUEUED 01:00, QUEUED 02:00, QUEUED 03:00");
+    expect(&bench, "03:20", 0, "STARTED 01:00 from queue");
+    change(&bench, "{'name':'n','cron':'*/10 * * * *','schedule':{'overlap':'QUEUE'}}", "03:25");
+    decide(&bench, "03:30", 0);
+    assert_int_equal(bench.decisions->len, 3);
+    /* A crash after any of them: the queue is gone before the change is taken, never the other way round. */
+    for (guint n = 3; n-- > 1;) {
+        g_auto(ScheduleState) known = {.n = bench.state.n,
+                                       .watermark = bench.state.watermark,
+                                       .since = bench.state.since,
+                                       .flow_version = 1,
+                                       .queue = g_memdup2(bench.state.queue, 2 * sizeof(int64_t)),
+                                       .n_queued = 2};
+        g_autoptr(GArray) again = g_array_new(FALSE, FALSE, sizeof(ScheduleDecision));
+        for (guint i = 0; i < n; i++)
+            assert_true(schedule_state_fold(&known, &g_array_index(bench.decisions, ScheduleDecision, i), NULL));
+        (void)schedule_decide(bench.schedule, &known, at("03:30"), 0, again);
+        assert_int_equal(again->len, 3 - n);
+        assert_memory_equal(again->data, &g_array_index(bench.decisions, ScheduleDecision, n),
+                            again->len * sizeof(ScheduleDecision));
+    }
+    expect(&bench, "03:30", 0, "SKIPPED CHANGED 02:00-03:00 x2 from queue, RESET 03:00-03:25, STARTED 03:30");
+    expect(&bench, "03:40", 1, "QUEUED 03:40");
+    assert_true(schedule_end_queue(&bench.state, bench.flow, at("03:45"), &end));
+    assert_true(end.reason == SLOT_ENDED && end.slot == at("03:40") && end.n_slots == 1 && end.n_queued == 0);
+    assert_true(schedule_state_fold(&bench.state, &end, NULL));
+    assert_false(schedule_end_queue(&bench.state, bench.flow, at("03:45"), &end));
     bench_done(&bench);
 }
 
@@ -411,6 +445,65 @@ static void jitter_is_the_same_for_the_same_slot(void **state)
     bench_done(&bench);
 }
 
+/* A jitter that is longer than the interval: what waits behind a slot was not late while it did. */
+static void held_slots_are_not_late(void **state)
+{
+    (void)state;
+    static const char *const MISFIRES[] = {"SKIP", "LATEST", "ALL"};
+    for (size_t i = 0; i < G_N_ELEMENTS(MISFIRES); i++) {
+        Bench bench;
+        int64_t wake, now = 0, n_slots = 0;
+        g_autofree char *text = g_strdup_printf(
+            "{'name':'n','cron':'* * * * *','schedule':{'misfire':'%s','jitterSeconds':300}}", MISFIRES[i]);
+        bench_init(&bench, text);
+        while (schedule_next_wake(bench.schedule, &bench.state, &wake) && wake < at("05:00")) {
+            g_array_set_size(bench.decisions, 0);
+            now = MAX(now, wake + 20);
+            (void)schedule_decide(bench.schedule, &bench.state, now, 0, bench.decisions);
+            g_array_set_size(bench.decisions, MIN(bench.decisions->len, 2)); /* as much as one commit takes */
+            for (guint k = 0; k < bench.decisions->len; k++) {
+                const ScheduleDecision *decision = &g_array_index(bench.decisions, ScheduleDecision, k);
+                assert_int_equal(decision->verdict, SLOT_STARTED);
+                assert_int_equal(decision->late_ms, 20);
+                n_slots++;
+            }
+            assert_true(bench.decisions->len > 0);
+            record(&bench);
+        }
+        assert_true(n_slots >= 294);
+        /* A stop: those that could be taken more than a minute ago are missed. */
+        g_array_set_size(bench.decisions, 0);
+        (void)schedule_decide(bench.schedule, &bench.state, at("06:00"), 0, bench.decisions);
+        record(&bench);
+        bool is_missed = g_array_index(bench.decisions, ScheduleDecision, 0).reason == SLOT_MISFIRE;
+        assert_true(is_missed == (i < 2));
+        bench_done(&bench);
+    }
+}
+
+/* Against the definition: the latest start of all slots up to an instant. */
+static void slots_hold_those_behind_them(void **state)
+{
+    (void)state;
+    static const char *const FLOWS[] = {
+        "{'name':'n','cron':'* * * * * *','schedule':{'jitterSeconds':86400}}",
+        "{'name':'n','cron':'* * * * *','schedule':{'jitterSeconds':300,'startAt':'2026-02-02T00:02:00Z'}}",
+        "{'name':'n','cron':'0 * * * *','schedule':{'jitterSeconds':7200}}",
+        "{'name':'n','cron':'0 0 1 1 *','schedule':{'jitterSeconds':60}}",
+        "{'name':'n','cron':'* * * * *'}",
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(FLOWS); i++) {
+        Bench bench;
+        int64_t slot = at("00:00"), held = INT64_MIN;
+        bench_init(&bench, FLOWS[i]);
+        for (int n = 0; n < 300 && schedule_next_slot(bench.schedule, slot, &slot); n++) {
+            held = MAX(held, schedule_due_at(bench.schedule, slot));
+            assert_true(schedule_held_until(bench.schedule, slot) == held);
+        }
+        bench_done(&bench);
+    }
+}
+
 static void the_next_run_is_ahead_and_not_decided(void **state)
 {
     (void)state;
@@ -456,65 +549,6 @@ static void run_ids_follow_from_flow_and_slot(void **state)
     assert_true(strcmp(id.text, later.text) != 0 && strcmp(id.text, others.text) != 0);
 }
 
-static void decisions_come_back_from_the_journal(void **state)
-{
-    (void)state;
-    Id flow_id = {FLOW_ID}, id;
-    ScheduleDecision decision = {.n = 7,
-                                 .verdict = SLOT_SKIPPED,
-                                 .reason = SLOT_AFTER_END,
-                                 .slot = at("01:00"),
-                                 .last_slot = at("02:00"),
-                                 .n_slots = 2,
-                                 .decided_at = at("03:00"),
-                                 .late_ms = 5,
-                                 .cancels_running = true,
-                                 .since = at("00:00"),
-                                 .flow_version = 3,
-                                 .watermark = at("02:00"),
-                                 .n_queued = 4},
-                     again = {0};
-    g_autoptr(GString) json = g_string_new(NULL);
-    schedule_decision_encode(&decision, &flow_id, json);
-    assert_string_equal(json->str,
-                        "{\"flowId\":\"" FLOW_ID "\",\"n\":7,\"verdict\":\"SKIPPED\",\"reason\":\"AFTER_END\","
-                        "\"slot\":\"2026-02-02T01:00:00.000Z\",\"lastSlot\":\"2026-02-02T02:00:00.000Z\",\"slots\":2,"
-                        "\"decidedAt\":\"2026-02-02T03:00:00.000Z\",\"lateMs\":5,\"runId\":null,\"wasQueued\":false,"
-                        "\"cancelsRunning\":true,\"scheduledSince\":\"2026-02-02T00:00:00.000Z\",\"flowVersion\":3,"
-                        "\"watermark\":\"2026-02-02T02:00:00.000Z\",\"queued\":4}");
-    assert_true(schedule_decision_decode(json->str, json->len, &again, &id, NULL));
-    g_autoptr(GString) twice = g_string_new(NULL);
-    schedule_decision_encode(&again, &id, twice);
-    assert_string_equal(twice->str, json->str);
-    for (size_t cut = 0; cut < json->len; cut++)
-        assert_false(schedule_decision_decode(json->str, cut, &again, &id, NULL));
-    static const char *const BROKEN[] = {"null", "[]", "{}",
-                                         "{\"flowId\":\"" FLOW_ID "\",\"n\":1,\"verdict\":\"MAYBE\"}"};
-    for (size_t i = 0; i < G_N_ELEMENTS(BROKEN); i++)
-        assert_false(schedule_decision_decode(BROKEN[i], strlen(BROKEN[i]), &again, &id, NULL));
-}
-
-static void a_state_takes_only_what_follows(void **state)
-{
-    (void)state;
-    g_auto(ScheduleState) known = {.n = 2, .watermark = 5};
-    ScheduleDecision decision = {.n = 2, .verdict = SLOT_QUEUED, .slot = 9, .watermark = 9};
-    g_autoptr(GError) error = NULL;
-    assert_false(schedule_state_fold(&known, &decision, &error));
-    assert_string_equal(error->message, "broken decision: n is not the next");
-    decision.n = 3;
-    assert_true(schedule_state_fold(&known, &decision, NULL));
-    ScheduleDecision wrong = {.n = 4, .verdict = SLOT_STARTED, .was_queued = true, .slot = 8, .watermark = 9};
-    assert_false(schedule_state_fold(&known, &wrong, NULL));
-    wrong.slot = 9;
-    assert_true(schedule_state_fold(&known, &wrong, NULL));
-    assert_int_equal(known.n_queued, 0);
-    assert_int_equal(known.watermark, 9);
-    g_auto(ScheduleState) loaded = {0};
-    schedule_state_from(&loaded, &wrong);
-    assert_true(loaded.n == 4 && loaded.watermark == 9);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -523,6 +557,7 @@ int main(void)
         cmocka_unit_test(misfire_decides_what_a_stop_left),
         cmocka_unit_test(overlap_decides_beside_open_runs),
         cmocka_unit_test(queued_slots_start_one_after_the_other),
+        cmocka_unit_test(a_change_ends_the_queue),
         cmocka_unit_test(a_full_queue_refuses),
         cmocka_unit_test(many_slots_at_once_are_bounded),
         cmocka_unit_test(a_pause_is_summed_up),
@@ -531,11 +566,11 @@ int main(void)
         cmocka_unit_test(an_old_version_decides_nothing_after_a_newer_one),
         cmocka_unit_test(the_first_schedule_of_a_flow_begins_with_it),
         cmocka_unit_test(jitter_is_the_same_for_the_same_slot),
+        cmocka_unit_test(held_slots_are_not_late),
+        cmocka_unit_test(slots_hold_those_behind_them),
         cmocka_unit_test(the_next_run_is_ahead_and_not_decided),
         cmocka_unit_test(inputs_know_their_slot),
         cmocka_unit_test(run_ids_follow_from_flow_and_slot),
-        cmocka_unit_test(decisions_come_back_from_the_journal),
-        cmocka_unit_test(a_state_takes_only_what_follows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

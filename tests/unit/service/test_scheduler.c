@@ -47,6 +47,25 @@ static void assert_story(Case *c, const char *expected)
     assert_string_equal(story->str, expected);
 }
 
+/* A decision that nobody can read, behind the last one. */
+static void damage_journal(Case *c, int64_t n)
+{
+    static const char BROKEN[] = "{\"flowId\":\"";
+    g_autoptr(GError) error = NULL;
+    StoreWrite write = {.kind = WRITE_DECISION,
+                        .decision = {.key = {c->subject.id, n},
+                                     .text = BROKEN,
+                                     .size = strlen(BROKEN),
+                                     .decided_at = clock_wall_ms(c->world.clock)}};
+    assert_true(store_write(c->world.store, &write, 1, &error));
+    assert_int_equal(write.ret_outcome, WRITTEN);
+}
+
+static int64_t count_given_up(Case *c)
+{
+    return service_health(c->replica->service).schedules.n_given_up;
+}
+
 static int64_t count_open(Case *c)
 {
     int64_t n;
@@ -122,8 +141,8 @@ static void test_queued_slots_wait_for_their_turn(void **state)
     world_end(&c.world);
 }
 
-/* What waits in a pause wakes nobody: the pause is summed up once a day. */
-static void test_a_queue_in_a_pause(void **state)
+/* A pause ends the queue, and is summed up once a day. */
+static void test_a_pause_ends_the_queue(void **state)
 {
     (void)state;
     Case c;
@@ -137,15 +156,110 @@ static void test_a_queue_in_a_pause(void **state)
         hour(&c);
     end_runs(&c.world, c.replica);
     step(c.replica);
-    assert_story(&c, "started 1, queued 2, reset 2");
+    assert_story(&c, "started 1, queued 2, skipped 2, reset 2");
     for (int i = 0; i < 10; i++)
         hour(&c);
-    assert_story(&c, "started 1, queued 2, reset 2, skipped 3");
+    assert_story(&c, "started 1, queued 2, skipped 2, reset 2, skipped 3");
     c.subject.is_paused = false;
     change(&c.world, c.replica, &c.subject);
     step(c.replica);
-    assert_int_equal(count_open(&c), 1); /* the one that waited */
+    assert_int_equal(count_open(&c), 0);
     world_end(&c.world);
+}
+
+static void remove_cron(Case *c)
+{
+    g_autoptr(GError) error = NULL;
+    static const char TEXT[] = "{\"name\":\"f\",\"cron\":null,\"steps\":[]}";
+    ServiceCall *call = call_new(CALL_UPDATE_FLOW, OWNER);
+    call->flow_id = c->subject.id;
+    assert_true(json_parse(TEXT, strlen(TEXT), 32, &call->body, &error));
+    assert_int_equal(do_service_call(c->replica, call), RESULT_OK);
+    service_call_free(call);
+}
+
+static void delete_flow(Case *c, bool is_forced)
+{
+    ServiceCall *call = call_new(CALL_DELETE_FLOW, OWNER);
+    call->flow_id = c->subject.id;
+    call->is_forced = is_forced;
+    assert_int_equal(do_service_call(c->replica, call), RESULT_OK);
+    service_call_free(call);
+}
+
+/* The others go on, whatever is to be done with it: decided, changed, deleted. */
+static void test_a_damaged_journal_stops_its_flow_alone(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        Case c;
+        case_begin(&c, "\"overlap\":\"QUEUE\"");
+        hour(&c);
+        Case other = c;
+        create(&c.world, &other.subject);
+        step(c.replica);
+        assert_int_equal(count_given_up(&c), 0);
+        damage_journal(&c, 2);
+        if (i == 1)
+            remove_cron(&c);
+        if (i == 2)
+            delete_flow(&c, true);
+        for (int k = 0; k < 3; k++)
+            hour(&c);
+        assert_story(&other, "started 2, queued 3, queued 4");
+        assert_int_equal(count_given_up(&c), i == 0);
+        world_end(&c.world);
+    }
+}
+
+/* Of the slots of the first three hours, how many a backfill would start. */
+static int64_t count_missed(Case *c)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(JsonValue) found = NULL;
+    ServiceCall *call = call_new(CALL_CREATE_BACKFILL, OWNER);
+    call->flow_id = c->subject.id;
+    call->backfill.request = (BackfillRequest){
+        .from = BEGIN_MS + HOUR_MS, .to = BEGIN_MS + 4 * HOUR_MS - 1, .max_parallel = 1, .is_dry_run = true};
+    assert_int_equal(do_service_call(c->replica, call), RESULT_OK);
+    assert_true(json_parse(call->data->str, call->data->len, 8, &found, &error));
+    service_call_free(call);
+    return json_int(json_get(found, "slots"));
+}
+
+/* Noticed at once, or only after a restart, when the flow has no schedule any more. */
+static void test_what_waits_is_told_its_end(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        Case c;
+        bool is_noticed = i % 2 == 0, is_deleted = i >= 2;
+        case_begin(&c, "\"overlap\":\"QUEUE\"");
+        for (int k = 0; k < 3; k++)
+            hour(&c);
+        assert_story(&c, "started 1, queued 2, queued 3");
+        assert_int_equal(count_missed(&c), 0);
+        if (is_deleted)
+            delete_flow(&c, true);
+        else
+            remove_cron(&c);
+        if (!is_noticed) {
+            replica_stop(c.replica);
+            replica_start(&c.world, c.replica);
+        }
+        step(c.replica);
+        assert_story(&c, "started 1, queued 2, queued 3, skipped 2");
+        if (!is_deleted) { /* and does not come back */
+            change(&c.world, c.replica, &c.subject);
+            step(c.replica);
+            end_runs(&c.world, c.replica);
+            step(c.replica);
+            assert_int_equal(count_open(&c), 0);
+            assert_story(&c, "started 1, queued 2, queued 3, skipped 2, reset 3");
+            assert_int_equal(count_missed(&c), 2);
+        }
+        world_end(&c.world);
+    }
 }
 
 static void test_a_start_stops_what_runs(void **state)
@@ -313,7 +427,9 @@ int main(void)
         cmocka_unit_test(test_a_change_is_decided_first),
         cmocka_unit_test(test_a_deleted_flow_starts_nothing_more),
         cmocka_unit_test(test_queued_slots_wait_for_their_turn),
-        cmocka_unit_test(test_a_queue_in_a_pause),
+        cmocka_unit_test(test_a_pause_ends_the_queue),
+        cmocka_unit_test(test_what_waits_is_told_its_end),
+        cmocka_unit_test(test_a_damaged_journal_stops_its_flow_alone),
         cmocka_unit_test(test_a_start_stops_what_runs),
         cmocka_unit_test(test_open_runs_are_skipped_over),
         cmocka_unit_test(test_no_room_for_a_run),

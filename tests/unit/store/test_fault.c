@@ -153,6 +153,24 @@ static void test_held_calls_wait(void **state)
     assert_true(__atomic_load_n(&caller.was_right, __ATOMIC_SEQ_CST));
 }
 
+static void test_one_run_is_refused_alone(void **state)
+{
+    Store *store = ((StoreFixture *)*state)->store;
+    g_autoptr(SampleRun) large = sample_run_new(1, &owner, &flow_id);
+    g_autoptr(SampleRun) small = sample_run_new(2, &owner, &flow_id);
+    store_fault_refuse(store, &large->row.run_id);
+    StoreWrite writes[] = {sample_append(large, 1, 0), sample_append(small, 1, 0)};
+    g_autoptr(GError) error = NULL;
+    assert_false(store_write(store, writes, 2, &error));
+    assert_error(error, FLOWOPS_INVALID);
+    assert_int_equal(writes[0].ret_outcome, WRITE_REFUSED);
+    assert_int_equal(writes[1].ret_outcome, WRITTEN);
+    assert_int_equal(durable_seq(store, large), 0);
+    assert_int_equal(durable_seq(store, small), 1);
+    store_fault_refuse(store, NULL);
+    assert_int_equal(write_one(store, writes[0]), WRITTEN);
+}
+
 int main(void)
 {
     owner = test_id('o', 1);
@@ -164,6 +182,7 @@ int main(void)
         FAULT(test_several_in_a_row),
         FAULT(test_every_read_can_fail),
         FAULT(test_held_calls_wait),
+        FAULT(test_one_run_is_refused_alone),
     };
     return cmocka_run_group_tests_name("store: fault wrapper", tests, NULL, NULL);
 }
