@@ -41,6 +41,8 @@ typedef struct {
     size_t at;
     const Field *field;
     CronPart *part;
+    GPtrArray
+        *faults; /* where they are gathered: reading goes on behind one. NULL: it ends with the first, in `error` */
     GError **error;
 } Reader;
 
@@ -51,11 +53,13 @@ static bool fail(Reader *reader, size_t at, const char *format, ...)
     va_start(args, format);
     g_autofree char *what = g_strdup_vprintf(format, args);
     va_end(args);
-    if (reader->field == NULL)
-        g_set_error(reader->error, FLOWOPS_ERROR, FLOWOPS_INVALID, "column %zu: %s", at + 1, what);
+    g_autofree char *fault = reader->field == NULL
+                                 ? g_strdup_printf("column %zu: %s", at + 1, what)
+                                 : g_strdup_printf("%s, column %zu: %s", reader->field->title, at + 1, what);
+    if (reader->faults != NULL)
+        g_ptr_array_add(reader->faults, g_steal_pointer(&fault));
     else
-        g_set_error(reader->error, FLOWOPS_ERROR, FLOWOPS_INVALID, "%s, column %zu: %s", reader->field->title, at + 1,
-                    what);
+        g_set_error_literal(reader->error, FLOWOPS_ERROR, FLOWOPS_INVALID, fault);
     return false;
 }
 
@@ -244,6 +248,16 @@ static bool read_field(Reader *reader, const Field *field, FieldSet *ret_set)
     return true;
 }
 
+/* The same; false once all faults are wanted and it has one: reading is then behind it. */
+static bool read_field_or_skip(Reader *reader, const Field *field, FieldSet *ret_set)
+{
+    static const char ENDS[] = BLANKS "|";
+    if (read_field(reader, field, ret_set))
+        return true;
+    reader->at += strcspn(reader->text + reader->at, ENDS);
+    return false;
+}
+
 /* Blanks and what is between them, up to the end of the part. */
 static size_t count_fields(const char *text)
 {
@@ -296,14 +310,14 @@ static bool read_fields(Reader *reader)
                     "expected five fields (minute, hour, day of month, month, day of week) or six with seconds first, "
                     "found %zu",
                     n);
-    if (n > N_FIELDS && !read_field(reader, &SECOND, &seconds))
-        return false;
-    for (size_t i = 0; i < N_FIELDS; i++) {
+    bool is_right = n == N_FIELDS || read_field_or_skip(reader, &SECOND, &seconds);
+    for (size_t i = 0; i < N_FIELDS && (is_right || reader->faults != NULL); i++) {
         skip_blanks(reader);
-        if (!read_field(reader, &FIELDS[i], &sets[i]))
-            return false;
+        is_right = read_field_or_skip(reader, &FIELDS[i], &sets[i]) && is_right;
     }
     reader->field = NULL;
+    if (!is_right)
+        return false;
     take_sets(reader->part, sets, &seconds);
     return comes_ever(reader->part) ||
            fail(reader, reader->start, "no month of these has such a day, so it would never start");
@@ -389,26 +403,42 @@ static bool read_part(Reader *reader, CronPart *ret_part)
     return true;
 }
 
-Cron *cron_parse(const char *expression, GError **error)
+static Cron *read_all(Reader *reader)
 {
-    Reader reader = {.text = expression, .error = error};
+    const char *expression = reader->text;
     if (strnlen(expression, CRON_MAX_BYTES + 1) > CRON_MAX_BYTES) {
-        fail(&reader, CRON_MAX_BYTES, "a cron expression may have at most %d bytes", CRON_MAX_BYTES);
+        fail(reader, CRON_MAX_BYTES, "a cron expression may have at most %d bytes", CRON_MAX_BYTES);
         return NULL;
     }
     if (expression[strspn(expression, BLANKS)] == '\0') {
-        fail(&reader, 0, "the expression is empty; leave it out for no schedule");
+        fail(reader, 0, "the expression is empty; leave it out for no schedule");
         return NULL;
     }
     size_t n_parts = 1;
     for (const char *c = expression; *c != '\0'; c++)
         n_parts += *c == JOINT;
     g_autofree Cron *cron = g_malloc0(sizeof(Cron) + n_parts * sizeof(CronPart));
-    for (cron->n_parts = 0; cron->n_parts < n_parts; cron->n_parts++, reader.at++) { /* past the joint */
-        if (!read_part(&reader, &cron->parts[cron->n_parts]))
+    bool is_right = true;
+    for (cron->n_parts = 0; cron->n_parts < n_parts; cron->n_parts++, reader->at++) { /* past the joint */
+        is_right = read_part(reader, &cron->parts[cron->n_parts]) && is_right;
+        if (!is_right && reader->faults == NULL)
             return NULL;
+        reader->at += strcspn(expression + reader->at, "|");
     }
-    return g_steal_pointer(&cron);
+    return is_right ? g_steal_pointer(&cron) : NULL;
+}
+
+Cron *cron_parse(const char *expression, GError **error)
+{
+    Reader reader = {.text = expression, .error = error};
+    return read_all(&reader);
+}
+
+GPtrArray *cron_faults(const char *expression)
+{
+    Reader reader = {.text = expression, .faults = g_ptr_array_new_with_free_func(g_free)};
+    cron_free(read_all(&reader));
+    return reader.faults;
 }
 
 void cron_free(Cron *cron)

@@ -14,6 +14,8 @@ typedef struct Cron Cron;
 
 /* INVALID: which field, column (from 1) and what was expected; also when no such date ever comes. */
 MUST_CHECK Cron *cron_parse(const char *expression, GError **error);
+/* Every fault of it, as cron_parse() words them, in their order; none: it is right. Texts that the array owns. */
+GPtrArray *cron_faults(const char *expression);
 void cron_free(Cron *cron);
 /* The same without keeping the result. */
 MUST_CHECK bool cron_check(const char *expression, GError **error);

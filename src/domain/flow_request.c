@@ -175,15 +175,13 @@ static void read_name(FlowReader *reader, const JsonValue *body, Flow *flow)
 
 char *flow_read_cron(FlowReader *reader, const JsonValue *body)
 {
-    g_autoptr(GError) why = NULL;
     const JsonValue *value = flow_read_member(reader, body, "cron", JSON_STRING);
     if (value == NULL)
         return NULL;
-    if (!cron_check(json_text(value), &why)) {
-        faults_add(reader->faults, "cron", value, "%s", why->message);
-        return NULL;
-    }
-    return g_strdup(json_text(value));
+    g_autoptr(GPtrArray) faults = cron_faults(json_text(value));
+    for (guint i = 0; i < faults->len; i++)
+        faults_add(reader->faults, "cron", value, "%s", (const char *)faults->pdata[i]);
+    return faults->len == 0 ? g_strdup(json_text(value)) : NULL;
 }
 
 char *flow_read_timezone(FlowReader *reader, const JsonValue *body)

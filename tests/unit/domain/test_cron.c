@@ -140,6 +140,28 @@ static void refuses(void **state)
     }
 }
 
+static void tells_every_fault(void **state)
+{
+    (void)state;
+    static const char *const EXPECTED[] = {
+        "minute, column 1: expected 0 to 59, found 60",
+        "hour, column 4: expected 0 to 23, found 24",
+        "month, column 9: expected 1 to 12, found 13",
+        "day of week, column 12: expected `*`, a number from 0 to 7 or a three-letter English name",
+        "column 24: expected a unit: s, m, h or d",
+        "column 28: " COUNT "4",
+        "second, column 38: expected 0 to 59, found 61",
+        "day of week, column 49: expected 0 to 7, found 8",
+        "column 52: " NEVER,
+    };
+    g_autoptr(GPtrArray) faults = cron_faults("60 24 * 13 x,1|@every 5x | * * * * | 61 0 * * * 8 | 0 0 30 2 *");
+    assert_int_equal(faults->len, G_N_ELEMENTS(EXPECTED));
+    for (guint i = 0; i < faults->len; i++)
+        assert_string_equal(faults->pdata[i], EXPECTED[i]);
+    g_autoptr(GPtrArray) none = cron_faults("0 0 13 * fri | @hourly");
+    assert_int_equal(none->len, 0);
+}
+
 static void refuses_what_is_too_long(void **state)
 {
     (void)state;
@@ -474,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts),
         cmocka_unit_test(refuses),
+        cmocka_unit_test(tells_every_fault),
         cmocka_unit_test(refuses_what_is_too_long),
         cmocka_unit_test(time_zones),
         cmocka_unit_test(zones_are_kept_up_to_a_bound),
