@@ -114,13 +114,17 @@ bool kafka_client_was_let_in(KafkaBus *bus, rd_kafka_t *client)
 
 /* ---- the end ---- */
 
-typedef struct {
+typedef struct Ending {
     void (*work)(void *arg);
     void *arg;
     Bell bell;    /* rung when it is done */
     bool is_done; /* atomic */
     int n_users;  /* atomic: the thread, and who waits for it */
+    Thread *thread;
+    struct Ending *next; /* of those left behind */
 } Ending;
+
+static Ending *left_behind; /* atomic; what was not done in time: kept, with its thread, until the process ends */
 
 static void ending_unref(Ending *ending)
 {
@@ -151,11 +155,14 @@ bool kafka_end_in_time(void (*work)(void *arg), void *arg, int64_t timeout_ms)
         return false;
     }
     bell_wait(&ending->bell, timeout_ms);
-    bool is_done = __atomic_load_n(&ending->is_done, __ATOMIC_ACQUIRE);
-    if (is_done)
-        thread_join(thread);
+    if (!__atomic_load_n(&ending->is_done, __ATOMIC_ACQUIRE)) {
+        ending->thread = thread;
+        ending->next = __atomic_exchange_n(&left_behind, ending, __ATOMIC_ACQ_REL);
+        return false;
+    }
+    thread_join(thread);
     ending_unref(ending);
-    return is_done;
+    return true;
 }
 
 static void destroy(void *client)

@@ -100,6 +100,7 @@ static void test_the_default_count(void **state)
     size_t count;
     g_autoptr(Faults) faults = faults_new();
     g_autoptr(Flow) flow = read_body("{'cron':'@daily'}", &from, &count, faults);
+    assert_non_null(flow);
     assert_int_equal(count, 20);
     assert_true(from == INSTANT_NONE);
 }
@@ -190,6 +191,7 @@ static void test_a_mistyped_zone_gets_near_matches(void **state)
     size_t count;
     g_autoptr(Faults) faults = faults_new();
     g_autoptr(Flow) flow = read_body("{'cron':'@daily','timezone':'Europe/Berln'}", &from, &count, faults);
+    assert_null(flow);
     assert_non_null(strstr(faults_at(faults, 0)->message, "did you mean Europe/Berlin?"));
 }
 
