@@ -149,10 +149,10 @@ static void tells_every_fault(void **state)
         "month, column 9: expected 1 to 12, found 13",
         "day of week, column 12: expected `*`, a number from 0 to 7 or a three-letter English name",
         "column 24: expected a unit: s, m, h or d",
-        "column 28: " COUNT "4",
+        ("column 28: " COUNT "4"),
         "second, column 38: expected 0 to 59, found 61",
         "day of week, column 49: expected 0 to 7, found 8",
-        "column 52: " NEVER,
+        ("column 52: " NEVER),
     };
     g_autoptr(GPtrArray) faults = cron_faults("60 24 * 13 x,1|@every 5x | * * * * | 61 0 * * * 8 | 0 0 30 2 *");
     assert_int_equal(faults->len, G_N_ELEMENTS(EXPECTED));
