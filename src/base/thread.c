@@ -82,6 +82,12 @@ void thread_join(Thread *thread)
     g_free(thread);
 }
 
+void thread_leave(Thread *thread)
+{
+    int failed = pthread_detach(thread->handle);
+    g_assert(failed == 0);
+}
+
 ThreadRole thread_role(void)
 {
     return own_role;

@@ -25,6 +25,8 @@ typedef void (*ThreadMain)(void *arg);
 /* name: at most 15 characters, shown by ps -T and gdb. All signals are blocked in the new thread. */
 MUST_CHECK Thread *thread_start(const char *name, ThreadRole role, ThreadMain thread_main, void *arg, GError **error);
 void thread_join(Thread *thread); /* waits, then frees; NULL is fine */
+/* Instead of a join: it may run until the process ends. The Thread stays, for the caller to keep. */
+void thread_leave(Thread *thread);
 
 ThreadRole thread_role(void);
 

@@ -156,6 +156,7 @@ bool kafka_end_in_time(void (*work)(void *arg), void *arg, int64_t timeout_ms)
     }
     bell_wait(&ending->bell, timeout_ms);
     if (!__atomic_load_n(&ending->is_done, __ATOMIC_ACQUIRE)) {
+        thread_leave(thread);
         ending->thread = thread;
         ending->next = __atomic_exchange_n(&left_behind, ending, __ATOMIC_ACQ_REL);
         return false;

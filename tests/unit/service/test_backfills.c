@@ -71,7 +71,7 @@ static CallResult steer(Bench *bench, size_t i, BackfillCommand command)
 
 static Backfill backfill_of(Bench *bench)
 {
-    Backfill backfill;
+    Backfill backfill = {0};
     g_autoptr(GError) error = NULL;
     g_autoptr(BackfillRecord) record = store_get_backfill(bench->world.store, bench->backfill_id.text, false, &error);
     if (record == NULL || !backfill_decode(record->state, record->state_size, &backfill, &error))
