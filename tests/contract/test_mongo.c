@@ -245,6 +245,7 @@ static void test_concerns_are_majority(void **state)
     write_flow_version(store, flow);
     ListQuery query = query_of(&owner);
     g_autoptr(ListPage) page = list_runs(store, &query);
+    assert_non_null(page);
     int64_t n_open = 0;
     assert_true(store_count_open_runs(store, NULL, &n_open, NULL));
     g_auto(GStrv) commands = g_strsplit(seen->str, ";", -1);
