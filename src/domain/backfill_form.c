@@ -99,21 +99,6 @@ static bool refuse(GError **error, const char *name, const char *what)
     return false;
 }
 
-/* The index of a name; null is the one that is NULL. */
-static bool get_name(const JsonValue *object, const char *name, const char *const *names, size_t n_names,
-                     size_t *ret_index, GError **error)
-{
-    const JsonValue *value = json_get(object, name);
-    const char *text = json_type(value) == JSON_STRING ? json_text(value) : NULL;
-    for (size_t i = 0; i < n_names; i++) {
-        if (g_strcmp0(names[i], text) == 0) {
-            *ret_index = i;
-            return true;
-        }
-    }
-    return refuse(error, name, "is unknown");
-}
-
 static bool get_open(const JsonValue *object, Backfill *backfill, GError **error)
 {
     const JsonValue *open = json_get(object, "open");
@@ -158,9 +143,10 @@ static bool get_fixed(const JsonValue *object, Backfill *backfill, GError **erro
 static bool get_changing(const JsonValue *object, Backfill *backfill, GError **error)
 {
     size_t status, reason;
-    if (!get_name(object, "status", STATUSES, G_N_ELEMENTS(STATUSES), &status, error) ||
-        !get_name(object, "reason", REASONS, G_N_ELEMENTS(REASONS), &reason, error))
-        return false;
+    if (!member_find_name(object, "status", STATUSES, G_N_ELEMENTS(STATUSES), &status))
+        return refuse(error, "status", "is unknown");
+    if (!member_find_name(object, "reason", REASONS, G_N_ELEMENTS(REASONS), &reason))
+        return refuse(error, "reason", "is unknown");
     backfill->status = (BackfillStatus)status;
     backfill->reason = (BackfillReason)reason;
     const JsonValue *by = json_get(object, "updatedBy");

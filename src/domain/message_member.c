@@ -165,6 +165,20 @@ bool member_get_instant(const JsonValue *object, const char *name, MemberNeed ne
     return true;
 }
 
+bool member_find_name(const JsonValue *object, const char *name, const char *const *names, size_t n_names,
+                      size_t *ret_index)
+{
+    const JsonValue *value = json_get(object, name);
+    const char *text = json_type(value) == JSON_STRING ? json_text(value) : NULL;
+    for (size_t i = 0; i < n_names; i++) {
+        if (g_strcmp0(names[i], text) == 0) {
+            *ret_index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
 void member_set_unknown(const char *name, const char *text, GError **error)
 {
     g_autofree char *shown = text_head(text, SHOWN_MAX_BYTES);

@@ -24,6 +24,9 @@ MUST_CHECK bool member_get_id(const JsonValue *object, const char *name, MemberN
 /* ISO-8601 text, or a number of epoch seconds; cut to milliseconds (towards the past), exact however it is written. */
 MUST_CHECK bool member_get_instant(const JsonValue *object, const char *name, MemberNeed need, int64_t *ret_ms,
                                    GError **error);
+/* The index of a name among `names`; absent is the one that is NULL. False: none of them. */
+MUST_CHECK bool member_find_name(const JsonValue *object, const char *name, const char *const *names, size_t n_names,
+                                 size_t *ret_index);
 /* "unknown <name> "<text>"", the text cut to what a header should carry. */
 void member_set_unknown(const char *name, const char *text, GError **error);
 

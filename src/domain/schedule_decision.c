@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "domain/message_member.h"
 #include "domain/schedule.h"
 
 #define DECISION_JSON_DEPTH 2
@@ -132,30 +133,16 @@ static bool get_bool(const JsonValue *object, const char *name, bool *ret_truth,
     return true;
 }
 
-/* The index of a name; null is the one that is NULL. */
-static bool get_name(const JsonValue *object, const char *name, const char *const *names, size_t n_names,
-                     size_t *ret_index, GError **error)
-{
-    const JsonValue *value = json_get(object, name);
-    const char *text = json_type(value) == JSON_STRING ? json_text(value) : NULL;
-    for (size_t i = 0; i < n_names; i++) {
-        if (g_strcmp0(names[i], text) == 0) {
-            *ret_index = i;
-            return true;
-        }
-    }
-    return refuse(error, name, "is unknown");
-}
-
 static bool decode_into(const JsonValue *object, ScheduleDecision *decision, Id *flow_id, GError **error)
 {
     size_t verdict, reason;
     const JsonValue *id = json_get(object, "flowId");
     if (json_type(id) != JSON_STRING || !id_parse(json_text(id), flow_id))
         return refuse(error, "flowId", "is missing or no UUID");
-    if (!get_name(object, "verdict", VERDICTS, G_N_ELEMENTS(VERDICTS), &verdict, error) ||
-        !get_name(object, "reason", REASONS, G_N_ELEMENTS(REASONS), &reason, error))
-        return false;
+    if (!member_find_name(object, "verdict", VERDICTS, G_N_ELEMENTS(VERDICTS), &verdict))
+        return refuse(error, "verdict", "is unknown");
+    if (!member_find_name(object, "reason", REASONS, G_N_ELEMENTS(REASONS), &reason))
+        return refuse(error, "reason", "is unknown");
     decision->verdict = (SlotVerdict)verdict;
     decision->reason = (SlotReason)reason;
     return get_int(object, "n", 1, &decision->n, error) && get_instant(object, "slot", &decision->slot, error) &&

@@ -25,15 +25,10 @@ bool service_load_backfill(Service *service, const Id *backfill_id, Backfill *re
     return false;
 }
 
-bool service_append_backfill(Service *service, const Backfill *backfill, const BackfillPlan *plan, Bell *latch,
-                             GError **error)
+StoreWrite backfill_write(const Backfill *backfill, GString *state)
 {
-    g_autoptr(GString) state = g_string_new(NULL);
-    g_autoptr(GString) plan_text = g_string_new(NULL);
     backfill_encode(backfill, state);
-    if (plan != NULL)
-        backfill_plan_encode(plan, plan_text);
-    StoreWrite write = {.kind = WRITE_BACKFILL,
+    return (StoreWrite){.kind = WRITE_BACKFILL,
                         .backfill = {.backfill_id = backfill->id,
                                      .flow_id = backfill->flow_id,
                                      .owner = backfill->owner,
@@ -41,9 +36,20 @@ bool service_append_backfill(Service *service, const Backfill *backfill, const B
                                      .n = backfill->n,
                                      .is_open = backfill_is_open(backfill),
                                      .state = state->str,
-                                     .state_size = state->len,
-                                     .plan = plan != NULL ? plan_text->str : NULL,
-                                     .plan_size = plan != NULL ? plan_text->len : 0}};
+                                     .state_size = state->len}};
+}
+
+bool service_append_backfill(Service *service, const Backfill *backfill, const BackfillPlan *plan, Bell *latch,
+                             GError **error)
+{
+    g_autoptr(GString) state = g_string_new(NULL);
+    g_autoptr(GString) plan_text = g_string_new(NULL);
+    StoreWrite write = backfill_write(backfill, state);
+    if (plan != NULL) {
+        backfill_plan_encode(plan, plan_text);
+        write.backfill.plan = plan_text->str;
+        write.backfill.plan_size = plan_text->len;
+    }
     WriterItem item = {.kind = ITEM_DECISIONS, .writes = &write, .n_writes = 1};
     if (!writer_do(service, &item, sizeof item + state->len + plan_text->len, latch)) {
         g_set_error_literal(error, FLOWOPS_ERROR, FLOWOPS_BUSY, "the service is shutting down");

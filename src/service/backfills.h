@@ -16,6 +16,8 @@ void service_get_backfill(Service *service, ServiceCall *call);
 /* Any thread that may block. plan NULL: not asked for; else to be backfill_plan_done(). NOT_FOUND, or a store's error. */
 MUST_CHECK bool service_load_backfill(Service *service, const Id *backfill_id, Backfill *ret_backfill,
                                       BackfillPlan *ret_plan, GError **error);
+/* The write of its next entry, without a plan. `state` holds its text. */
+StoreWrite backfill_write(const Backfill *backfill, GString *state);
 /* Records an entry. CONFLICT: another one was first. BUSY: the service ends. plan: with the first entry, else NULL. latch is
  * the calling thread's. */
 MUST_CHECK bool service_append_backfill(Service *service, const Backfill *backfill, const BackfillPlan *plan,

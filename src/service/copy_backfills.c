@@ -2,6 +2,7 @@
 #include "service/copy_backfills.h"
 
 #include "domain/backfill.h"
+#include "service/backfills.h"
 
 #define PAGE 100
 
@@ -14,18 +15,11 @@ static bool refuse(const Backfill *backfill, const char *why, GError **error)
 static bool write_entry(Store *target, const Backfill *backfill, const BackfillRecord *record, GError **error)
 {
     g_autoptr(GString) state = g_string_new(NULL);
-    backfill_encode(backfill, state);
-    StoreWrite write = {.kind = WRITE_BACKFILL,
-                        .backfill = {.backfill_id = backfill->id,
-                                     .flow_id = backfill->flow_id,
-                                     .owner = backfill->owner,
-                                     .created_at = backfill->created_at,
-                                     .n = backfill->n,
-                                     .is_open = backfill_is_open(backfill),
-                                     .state = state->str,
-                                     .state_size = state->len,
-                                     .plan = backfill->n == 1 ? record->plan : NULL,
-                                     .plan_size = backfill->n == 1 ? record->plan_size : 0}};
+    StoreWrite write = backfill_write(backfill, state);
+    if (backfill->n == 1) {
+        write.backfill.plan = record->plan;
+        write.backfill.plan_size = record->plan_size;
+    }
     if (!store_write(target, &write, 1, error))
         return false;
     return write.ret_outcome == WRITTEN || refuse(backfill, "somebody else writes to the target", error);

@@ -360,13 +360,9 @@ static bool read_records_of_run(const ClientLease *lease, const Id *run_id, int6
 {
     g_auto(bson_t) filter = BSON_INITIALIZER;
     char from[RECORD_ID_SIZE], to[RECORD_ID_SIZE];
-    bson_t range;
     record_id(from, run_id->text, 0);
     record_id(to, run_id->text, below);
-    bson_append_document_begin(&filter, "outboxId", -1, &range);
-    append_text(&range, "$gte", from);
-    append_text(&range, "$lt", to);
-    bson_append_document_end(&filter, &range);
+    mongo_filter_texts(&filter, "outboxId", "$gte", from, "$lt", to);
     return read_records(lease, &filter, records, error);
 }
 

@@ -246,10 +246,7 @@ bool mongo_list_open_backfills(Store *base, const char *after, size_t limit, Id 
     static const char *const names[] = {"openId"};
     g_auto(bson_t) filter = BSON_INITIALIZER;
     g_auto(bson_t) opts = BSON_INITIALIZER;
-    bson_t range;
-    bson_append_document_begin(&filter, "openId", -1, &range);
-    append_text(&range, "$gt", after);
-    bson_append_document_end(&filter, &range);
+    mongo_filter_texts(&filter, "openId", "$gt", after, NULL, NULL);
     append_fields(&opts, names, G_N_ELEMENTS(names));
     append_sort(&opts, "openId", 1);
     bson_append_int64(&opts, "limit", -1, (int64_t)limit);
@@ -271,10 +268,7 @@ bool mongo_count_open_backfills(Store *base, const char *owner, int64_t *ret_n, 
     }
     CLIENT_LEASE(lease, store);
     g_auto(bson_t) filter = BSON_INITIALIZER;
-    bson_t range;
-    bson_append_document_begin(&filter, "openId", -1, &range);
-    append_text(&range, "$gt", "");
-    bson_append_document_end(&filter, &range);
+    mongo_filter_texts(&filter, "openId", "$gt", "", NULL, NULL);
     if (owner != NULL) {
         append_text(&filter, "owner", owner);
     }

@@ -315,16 +315,24 @@ int mongo_find_by_id(const ClientLease *lease, MongoCollection collection, const
     return found;
 }
 
+void mongo_filter_texts(bson_t *filter, const char *key, const char *low, const char *from, const char *high,
+                        const char *to)
+{
+    bson_t range;
+    bson_append_document_begin(filter, key, -1, &range);
+    append_text(&range, low, from);
+    if (to != NULL) {
+        append_text(&range, high, to);
+    }
+    bson_append_document_end(filter, &range);
+}
+
 void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int64_t to)
 {
     char first[RECORD_ID_SIZE], last[RECORD_ID_SIZE];
-    bson_t range;
     record_id(first, run_id, from);
     record_id(last, run_id, to);
-    bson_append_document_begin(filter, "_id", -1, &range);
-    append_text(&range, "$gte", first);
-    append_text(&range, "$lte", last);
-    bson_append_document_end(filter, &range);
+    mongo_filter_texts(filter, "_id", "$gte", first, "$lte", last);
 }
 
 void mongo_filter_flow_ids(bson_t *filter, const GPtrArray *flow_ids)

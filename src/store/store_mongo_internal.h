@@ -157,6 +157,9 @@ void id_find_begin(IdFind *find);
 mongoc_cursor_t *mongo_find_ids(const ClientLease *lease, MongoCollection collection, IdFind *find,
                                 const char *const *names, size_t n_names);
 
+/* A member whose text lies between two; low and high are "$gt" or "$gte", "$lt" or "$lte". to NULL: no end. */
+void mongo_filter_texts(bson_t *filter, const char *key, const char *low, const char *from, const char *high,
+                        const char *to);
 /* The run's records that begin at these seqs or between. */
 void mongo_filter_records(bson_t *filter, const char *run_id, int64_t from, int64_t to);
 

@@ -458,13 +458,7 @@ static bool read_marks(MongoStore *store, const char *from, const char *to, Outb
     CLIENT_LEASE(lease, store);
     g_auto(bson_t) filter = BSON_INITIALIZER;
     g_auto(bson_t) opts = BSON_INITIALIZER;
-    bson_t range;
-    bson_append_document_begin(&filter, "outboxId", -1, &range);
-    append_text(&range, "$gte", from);
-    if (to != NULL) {
-        append_text(&range, "$lte", to);
-    }
-    bson_append_document_end(&filter, &range);
+    mongo_filter_texts(&filter, "outboxId", "$gte", from, "$lte", to);
     append_fields(&opts, names, G_N_ELEMENTS(names));
     append_sort(&opts, "outboxId", 1);
     g_autoptr(mongoc_cursor_t) cursor = mongo_find(&lease, COLLECTION_RUN_EVENTS, &filter, &opts);

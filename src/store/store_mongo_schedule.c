@@ -242,13 +242,8 @@ static DecisionPage *read_range(MongoStore *store, const char *key, const char *
     CLIENT_LEASE(lease, store);
     g_auto(bson_t) filter = BSON_INITIALIZER;
     g_auto(bson_t) opts = BSON_INITIALIZER;
-    bson_t range;
-    bson_append_document_begin(&filter, key, -1, &range);
-    append_text(&range, direction > 0 ? "$gt" : "$gte", from);
-    if (to != NULL) {
-        append_text(&range, direction > 0 ? "$lte" : "$lt", to);
-    }
-    bson_append_document_end(&filter, &range);
+    bool is_forward = direction > 0;
+    mongo_filter_texts(&filter, key, is_forward ? "$gt" : "$gte", from, is_forward ? "$lte" : "$lt", to);
     append_fields(&opts, names, G_N_ELEMENTS(names));
     append_sort(&opts, key, direction);
     bson_append_int64(&opts, "limit", -1, (int64_t)limit + 1);
@@ -313,10 +308,7 @@ static bool read_flows(const ClientLease *lease, const char *after, size_t limit
     static const char *const names[] = {"schedule"};
     g_auto(bson_t) filter = BSON_INITIALIZER;
     g_auto(bson_t) opts = BSON_INITIALIZER;
-    bson_t range;
-    bson_append_document_begin(&filter, "scheduleId", -1, &range);
-    append_text(&range, "$gt", after);
-    bson_append_document_end(&filter, &range);
+    mongo_filter_texts(&filter, "scheduleId", "$gt", after, NULL, NULL);
     append_fields(&opts, names, G_N_ELEMENTS(names));
     append_sort(&opts, "scheduleId", 1);
     bson_append_int64(&opts, "limit", -1, (int64_t)limit);

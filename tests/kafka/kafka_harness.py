@@ -195,6 +195,16 @@ class KafkaServer(Server):
         wait_until(self.broker.is_caught_up, timeout, "the end of execution.status")
 
 
+def together(servers):
+    """For a fixture: servers that were spawned, once all are up; those that live on are stopped in order."""
+    for server in servers:
+        server.start_waiting()
+    yield servers
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()
+
+
 class Engine:
     """build/flowops engine."""
 

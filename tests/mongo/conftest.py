@@ -8,7 +8,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "kafka"), str(TESTS / "system")]
 
-from harness import BINARY, MONGO, mongo_uri  # noqa: E402
+from harness import BINARY, MONGO, Client, mongo_uri, new_id  # noqa: E402
 from kafka_harness import Broker, Engine, KafkaServer  # noqa: E402
 
 
@@ -39,6 +39,13 @@ def make_replica(tmp_path, broker):
     yield make
     for replica in replicas:
         replica.kill()
+
+
+@pytest.fixture
+def apis(replicas):
+    """A client of one user at each of the test's replicas."""
+    user = new_id()
+    return [Client(replica, user) for replica in replicas]
 
 
 def database_of(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 
 from harness import BINARY, Client, in_threads, list_order, new_id, step, wait_until
+from kafka_harness import together
 
 SKEWS = {"ahead": 3600, "behind": -3600}
 
@@ -13,18 +14,7 @@ def replicas(request, make_replica):
     skewed = {"LD_PRELOAD": BINARY.parent / "tests" / "contract" / "clock_skew.so", "CLOCK_SKEW_S": SKEWS[request.param]}
     resend = {"COMMAND_RESEND_SECONDS": "600"}  # what is taken over too early is not to be taken for what is sent again
     pair = [make_replica("one", **resend).spawn(), make_replica("two", **resend, **skewed).spawn()]
-    for replica in pair:
-        replica.start_waiting()
-    yield pair
-    for replica in pair:
-        if replica.process.poll() is None:
-            replica.stop()
-
-
-@pytest.fixture
-def apis(replicas):
-    user = new_id()
-    return [Client(replica, user) for replica in replicas]
+    yield from together(pair)
 
 
 def seqs(events):

@@ -10,24 +10,14 @@ import pytest
 import requests
 
 from harness import Client, Stream, delay, flow_status_of, in_threads, mongo_uri, new_id, step, wait_until
+from kafka_harness import together
 
 
 @pytest.fixture
 def replicas(make_replica):
     # What is published late is not to be taken for what is published again.
     pair = [make_replica(name, COMMAND_RESEND_SECONDS="600").spawn() for name in ("one", "two")]
-    for replica in pair:
-        replica.start_waiting()
-    yield pair
-    for replica in pair:
-        if replica.process.poll() is None:
-            replica.stop()
-
-
-@pytest.fixture
-def apis(replicas):
-    user = new_id()
-    return [Client(replica, user) for replica in replicas]
+    yield from together(pair)
 
 
 def test_any_replica_shows_every_event_of_every_run(apis, make_engine):

@@ -4,7 +4,8 @@ import datetime
 
 import pytest
 
-from harness import Client, new_id, step, wait_until
+from harness import step, wait_until
+from kafka_harness import together
 
 EVERY_SECOND = "* * * * * *"
 
@@ -16,18 +17,7 @@ def seconds(instant):
 @pytest.fixture
 def replicas(make_replica):
     pair = [make_replica(name).spawn() for name in ("one", "two")]
-    for replica in pair:
-        replica.start_waiting()
-    yield pair
-    for replica in pair:
-        if replica.process.poll() is None:
-            replica.stop()
-
-
-@pytest.fixture
-def apis(replicas):
-    user = new_id()
-    return [Client(replica, user) for replica in replicas]
+    yield from together(pair)
 
 
 def started(api, flow_id):
