@@ -121,7 +121,7 @@ static bool take_made(Scheduler *scheduler, guint n_batch, const SlotStart *slot
     for (size_t i = 0, k = 0; i < n_batch; i++) {
         const Owed *owed = &g_array_index(scheduler->owed, Owed, i);
         if (k == n_slots || !is_key(&slots[k].key, &owed->key.flow_id, owed->key.n))
-            continue; /* given up for now */
+            continue; /* could not be prepared; its mark stays, so the next sweep finds it again */
         if (slots[k].is_refused)
             g_array_append_val(left, *owed);
         else
