@@ -226,6 +226,7 @@ static bool read_item(Reader *reader, FieldSet *set)
     }
     set->has_star |= is_star;
     set->has_range |= first < last;
+    g_assert(last <= field->high && field->high < 64); /* read_value() saw to it */
     for (int i = first; i <= last; i += step)
         set->set |= UINT64_C(1) << i;
     return true;

@@ -126,7 +126,16 @@ void come_to_rest(World *world, Replica *replica)
     fail_msg("runs are owed after %d steps", STEPS_MAX);
 }
 
-/* Every open run reports its end; until all are ended. */
+/* Until the writer has gone on from what it was at: a call is answered behind it. */
+static void wait_for_writer(Replica *replica)
+{
+    ServiceCall *call = call_new(CALL_DELETE_FLOW, OWNER);
+    call->flow_id = id_make(BEGIN_MS); /* nobody's */
+    assert_int_not_equal(do_service_call(replica, call), RESULT_OK);
+    service_call_free(call);
+}
+
+/* Every open run reports its end; until all are ended, and their scheduler was told. */
 void end_runs(World *world, Replica *replica)
 {
     Id ids[OPEN_PAGE];
@@ -135,8 +144,10 @@ void end_runs(World *world, Replica *replica)
     Rig rig = {.clock = world->clock, .bus = replica->bus};
     for (;;) {
         assert_true(store_list_runs_in_phase(world->store, PHASE_OPEN, INSTANT_NONE, "", OPEN_PAGE, ids, &n, &error));
-        if (n == 0)
+        if (n == 0) {
+            wait_for_writer(replica);
             return;
+        }
         for (size_t i = 0; i < n; i++) {
             StatusMessage status = {.kind = STATUS_FLOW,
                                     .run_id = ids[i],
