@@ -104,6 +104,15 @@ void change(World *world, Replica *replica, Subject *subject)
 
 /* ---- what happens ---- */
 
+/* A call is answered behind what came before it. */
+void wait_for_writer(Replica *replica)
+{
+    ServiceCall *call = call_new(CALL_DELETE_FLOW, OWNER);
+    call->flow_id = id_make(BEGIN_MS); /* nobody's */
+    assert_int_not_equal(do_service_call(replica, call), RESULT_OK);
+    service_call_free(call);
+}
+
 void step(Replica *replica)
 {
     (void)scheduler_step(replica->scheduler);
@@ -126,16 +135,7 @@ void come_to_rest(World *world, Replica *replica)
     fail_msg("runs are owed after %d steps", STEPS_MAX);
 }
 
-/* Until the writer has gone on from what it was at: a call is answered behind it. */
-static void wait_for_writer(Replica *replica)
-{
-    ServiceCall *call = call_new(CALL_DELETE_FLOW, OWNER);
-    call->flow_id = id_make(BEGIN_MS); /* nobody's */
-    assert_int_not_equal(do_service_call(replica, call), RESULT_OK);
-    service_call_free(call);
-}
-
-/* Every open run reports its end; until all are ended, and their scheduler was told. */
+/* Every open run reports its end; until all are ended. */
 void end_runs(World *world, Replica *replica)
 {
     Id ids[OPEN_PAGE];

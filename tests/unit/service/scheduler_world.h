@@ -60,7 +60,9 @@ void change(World *world, Replica *replica, Subject *subject);
 void step(Replica *replica);
 /* Until all that is due is decided and made; nothing fails any more. */
 void come_to_rest(World *world, Replica *replica);
-/* Every open run reports its end; until all are ended. */
+/* Until the writer has done what it was at, with all that others are told of it. */
+void wait_for_writer(Replica *replica);
+/* Every open run reports its end; until all are ended and the scheduler was told. */
 void end_runs(World *world, Replica *replica);
 
 /* No slot twice, none passed over without a decision, and just the runs that the decisions owe. */

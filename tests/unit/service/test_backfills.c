@@ -105,6 +105,7 @@ static void end_some(Bench *bench, size_t i, size_t n_max)
         report(&rig, &status);
     }
     WAIT_UNTIL(list_open(bench, ids) == n_open - n);
+    wait_for_writer(&bench->world.replicas[i]);
 }
 
 /* ---- worlds ---- */
