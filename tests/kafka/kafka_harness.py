@@ -194,6 +194,10 @@ class KafkaServer(Server):
         """Everything that is on execution.status now was taken in and its position committed."""
         wait_until(self.broker.is_caught_up, timeout, "the end of execution.status")
 
+    def wait_for_engines(self, n):
+        """n engines have announced themselves, in all: what is started from now on is not handed to them once more."""
+        wait_until(lambda: self.log().count("an engine announced itself") >= n, 20, f"{n} engines")
+
 
 def together(servers):
     """For a fixture: servers that were spawned, once all are up; those that live on are stopped in order."""

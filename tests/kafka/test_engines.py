@@ -15,6 +15,7 @@ def test_an_engine_that_dies_is_noticed_and_its_runs_go_on(broker, make_server, 
     server = make_server(broker).start()
     api = Client(server)
     one, two = make_engine(broker, "one").start(), make_engine(broker, "two").start()
+    server.wait_for_engines(2)
     done, waits = new_id(), new_id()
     flow_id = api.create_flow([step(step_id=done, inputs={"x": "kept"}),
                                step("delay", step_id=waits, inputs={"ms": "4000", "after": f"${{{done}.x}}"})])
@@ -83,6 +84,7 @@ def test_a_paused_run_is_handed_over_paused(broker, make_server, make_engine):
     server = make_server(broker).start()
     api = Client(server)
     one = make_engine(broker, "one").start()
+    server.wait_for_engines(1)
     first, second = new_id(), new_id()
     run_id = api.start(api.create_flow([step("delay", step_id=first, inputs={"ms": "300"}),
                                         step(step_id=second, inputs={"x": f"${{{first}.ms}}"})]))
@@ -163,6 +165,7 @@ def test_partitions_may_be_added_while_runs_go(make_broker, make_server, make_en
     server = make_server(broker).start()
     api = Client(server)
     engines = [make_engine(broker, name).start() for name in ("one", "two")]
+    server.wait_for_engines(2)
     done, waits = new_id(), new_id()
     flow_id = api.create_flow([step(step_id=done, inputs={"x": "1"}),
                                step("delay", step_id=waits, inputs={"ms": "600000", "after": f"${{{done}.x}}"})])
