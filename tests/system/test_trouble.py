@@ -167,8 +167,8 @@ def test_an_engine_on_its_own_looks_at_its_own_settings():
     assert done.returncode == 1
     assert [line.split("=")[0].split()[1] for line in done.stderr.splitlines()] == [
         "KAFKA_PARTITIONS",
-        "KAFKA_BROKER",
         "LOG_LEVEL",
+        "KAFKA_BROKER",
     ]
 
 
