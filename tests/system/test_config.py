@@ -297,11 +297,13 @@ def serve_once(*answers):
 
 def test_health_of_what_is_no_service():
     port = serve_once(b"SSH-2.0-x\r\n", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+                      b'HTTP/1.1 500 Oh\r\nContent-Length: 27\r\n\r\n{"data":{"status":"ready"}}',
                       b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n" + b"x" * 100000, None)
     words = ["health", "--execution-service-port", port]
     assert "does not answer in HTTP" in faults_of(*words)[0]
     assert "does not answer in HTTP" in faults_of(*words)[0]
     assert "answered 200: this is no answer of the execution service" in faults_of(*words)[0]
+    assert "answered 500: " in faults_of(*words)[0]
     assert len(faults_of(*words)) == 1  # an endless body is not taken
     assert "no answer within 300 ms" in faults_of(*words, "--time-limit-ms=300")[0]
 
