@@ -50,6 +50,8 @@ void relay_mark(Relay *relay);
 bool relay_is_recent(const Relay *relay, const RunSeq *entry);
 bool relay_is_held(const Relay *relay, const Id *run_id);
 
+/* When the first entry of the outbox was ordered: an instant, INSTANT_NONE when there is none or it cannot be read. */
+int64_t relay_peek_outbox(Relay *relay);
 /* This process's own store: publishes what is in the outbox, which what is in memory is a part of. False: try later. */
 MUST_CHECK bool relay_take_outbox(Relay *relay, GError **error);
 /* Shared store: takes out of `todo` what has to wait for other replicas. */

@@ -197,6 +197,19 @@ static bool load_order(Relay *relay, const RunSeq *entry, Order **ret_order, GEr
     return true;
 }
 
+int64_t relay_peek_outbox(Relay *relay)
+{
+    RunSeq entry;
+    size_t n = 0;
+    g_autoptr(GError) error = NULL; /* the figures' alone: who needs the entry reports it */
+    if (!store_read_outbox(relay->service->store, NULL, 1, &entry, &n, &error) || n == 0)
+        return INSTANT_NONE;
+    Order *order = order_load(relay->service, &entry, &error);
+    int64_t since = order != NULL ? order->timestamp : INSTANT_NONE;
+    order_free(order);
+    return since;
+}
+
 static void drop_todo(Relay *relay)
 {
     for (Order *order; (order = g_queue_pop_head(&relay->todo)) != NULL;)
