@@ -532,17 +532,27 @@ static void test_health(void **state)
 {
     (void)state;
     expect(HTTP_GET, "/healthz", HOST, NULL, 200, "{\"data\":{\"status\":\"up\",\"version\":\"1.2.3\",\"startedAt\":");
-    expect(HTTP_GET, "/readyz", HOST, NULL, 200, "{\"data\":{\"status\":\"ready\",\"reason\":null}");
+    expect(
+        HTTP_GET, "/readyz", HOST, NULL, 200,
+        "{\"data\":{\"status\":\"ready\",\"reason\":null,\"components\":{\"store\":{\"status\":\"up\",\"reason\":null},\"bus\":{\"status\":\"up\",\"reason\":null}}}");
+    fake.is_store_impaired = true;
+    expect(HTTP_GET, "/readyz", HOST, NULL, 200,
+           "\"components\":{\"store\":{\"status\":\"degraded\",\"reason\":\"the store lacks");
     fake.is_bus_down = true;
+    expect(
+        HTTP_GET, "/readyz", HOST, NULL, 200,
+        "{\"status\":\"degraded\",\"reason\":\"the store lacks indexes, lists may be slow; the log says why; the bus is down");
+    fake.is_store_impaired = false;
     expect(HTTP_GET, "/readyz", HOST, NULL, 200, "{\"status\":\"degraded\",\"reason\":\"the bus is down");
+    expect(HTTP_GET, "/readyz", HOST, NULL, 200, "\"bus\":{\"status\":\"down\",\"reason\":\"the bus is down");
     fake.is_store_down = true;
-    expect(HTTP_GET, "/readyz", HOST, NULL, 503, "the store does not answer");
+    expect(HTTP_GET, "/readyz", HOST, NULL, 503, "the store does not answer; the bus is down");
     REPLY *reply = fake_request(api, HTTP_GET, "/metrics", HOST, NULL);
     expect_status(reply, 200);
     assert_string_equal(reply_header(reply, "Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
     expect_in_body(reply, "# TYPE flowops_runs_open gauge\nflowops_runs_open 7\n");
     expect_in_body(reply, "flowops_store_up 0\n");
-    expect_in_body(reply, "flowops_http_requests_total{method=\"GET\",route=\"/readyz\",status=\"200\"} 2\n"
+    expect_in_body(reply, "flowops_http_requests_total{method=\"GET\",route=\"/readyz\",status=\"200\"} 5\n"
                           "flowops_http_requests_total{method=\"GET\",route=\"/readyz\",status=\"503\"} 1\n");
     assert_null(strstr(reply->body->str, "http_connections"));
     api_set_server(api, (HttpServer *)(void *)api); /* any: the fake does not look */
