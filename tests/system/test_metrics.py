@@ -125,15 +125,17 @@ def test_no_client_makes_a_series(used):
     """The labels are the routes' own: neither ids nor unknown paths and methods are among them."""
     api = Client(used)
     api.get("/nowhere")
+    scrape(used)  # its own route's series
     n_series = len(samples_of(scrape(used)))
     for _ in range(20):
         api.get(f"/{new_id()}/{new_id()}")
-        api.call("PROPFIND", f"/flows/{new_id()}")
+        api.call("PATCH", f"/flows/{new_id()}")
         api.get("/nowhere", params={"x": new_id()})
     exchange(used.port, b"BREW /pot HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    assert requests_of(used, "other", "other", 404) >= 41 and requests_of(used, "other", "other", 405) >= 20
     text = scrape(used)
     assert len(samples_of(text)) <= n_series + 2  # 405 and 501 of "other"
-    assert api.user not in text and "nowhere" not in text and "PROPFIND" not in text and "BREW" not in text
+    assert api.user not in text and "nowhere" not in text and "PATCH" not in text and "BREW" not in text
 
 
 def test_refused_requests_are_counted(used):
