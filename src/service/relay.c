@@ -191,12 +191,15 @@ static bool publish_batch(Relay *relay)
 static void note_waiting(Relay *relay)
 {
     Service *service = relay->service;
+    bool is_open = atomic_load(&service->is_relay_open);
     const Order *first = g_queue_peek_head(relay->todo.length > 0 ? &relay->todo : &relay->held);
     int64_t since = INSTANT_NONE;
     if (first != NULL && !first->is_repeat)
         since = first->timestamp;
-    else if (first == NULL && !atomic_load(&service->is_relay_open) && atomic_load(&service->is_outbox_behind))
-        since = relay_peek_outbox(relay);
+    else if (!is_open && atomic_load(&service->is_outbox_behind))
+        since = relay_note_outbox(relay);
+    if (is_open)
+        relay->behind_since = INSTANT_NONE;
     atomic_store(&service->n_relay_waiting, relay->todo.length + relay->held.length);
     atomic_store(&service->relay_waits_since, since);
 }
