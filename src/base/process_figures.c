@@ -1,7 +1,7 @@
 #include "base/process_figures.h"
 
-#include <dirent.h>
 #include <fcntl.h>
+#include <glib.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -35,13 +35,13 @@ static int64_t count_open_fds(void)
     struct stat info;
     if (stat("/proc/self/fd", &info) == 0 && info.st_size > 0)
         return info.st_size;
-    DIR *folder = opendir("/proc/self/fd");
+    GDir *folder = g_dir_open("/proc/self/fd", 0, NULL);
     if (folder == NULL)
         return 0;
     int64_t n = 0;
-    for (const struct dirent *entry; (entry = readdir(folder)) != NULL;)
-        n += entry->d_name[0] != '.';
-    closedir(folder);
+    while (g_dir_read_name(folder) != NULL)
+        n++;
+    g_dir_close(folder);
     return n - 1; /* the directory's own */
 }
 
