@@ -4,6 +4,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
@@ -11,6 +12,8 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/log_limit.h"
+#include "base/thread.h"
 
 #define VALUE_MAX_BYTES 4096 /* of one value: what a client sends must not fill the disk with a single line */
 
@@ -20,10 +23,19 @@ static const char *const level_names[] = {"debug", "info", "warning", "error"};
 static LogLevel min_level = LOG_INFO;
 static bool is_text = false;
 
+static Mutex limit_mu = PTHREAD_MUTEX_INITIALIZER;
+static LogLimit limit; /* guarded by limit_mu */
+
 void log_init(LogLevel level, LogFormat format)
 {
     min_level = level;
+    limit = (LogLimit){0};
     is_text = format == LOG_FORMAT_TEXT || (format == LOG_FORMAT_AUTO && isatty(STDERR_FILENO));
+}
+
+bool log_is_on(LogLevel level)
+{
+    return level >= min_level;
 }
 
 bool log_level_parse(const char *text, LogLevel *ret_level)
@@ -92,19 +104,20 @@ static void append_json_pair(JsonWriter *writer, const char *name, const char *v
     json_put_string(writer, name, safe);
 }
 
-static int64_t now_ms(void)
+static int64_t read_clock_ms(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
+    clock_gettime(clock, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static GString *line_as_text(LogLevel level, const char *message, const GError *error, va_list pairs)
+static GString *line_as_text(LogLevel level, const char *message, const GError *error, int64_t n_repeated,
+                             va_list pairs)
 {
     static const char *const labels[] = {"DEBUG  ", "INFO   ", "WARNING", "ERROR  "};
     GString *line = g_string_sized_new(256);
     char time_text[INSTANT_TEXT_SIZE];
-    instant_format(now_ms(), time_text);
+    instant_format(read_clock_ms(CLOCK_REALTIME), time_text);
     g_string_append_printf(line, "%s %s ", time_text, labels[level]);
     g_autofree char *safe_message = value_make_safe(message);
     append_printable(line, safe_message, false);
@@ -112,22 +125,27 @@ static GString *line_as_text(LogLevel level, const char *message, const GError *
         append_text_pair(line, "error", error->message);
     for (const char *name = va_arg(pairs, const char *); name != NULL; name = va_arg(pairs, const char *))
         append_text_pair(line, name, va_arg(pairs, const char *));
+    if (n_repeated > 0)
+        g_string_append_printf(line, " repeated=%" PRId64, n_repeated);
     g_string_append_c(line, '\n');
     return line;
 }
 
-static GString *line_as_json(LogLevel level, const char *message, const GError *error, va_list pairs)
+static GString *line_as_json(LogLevel level, const char *message, const GError *error, int64_t n_repeated,
+                             va_list pairs)
 {
     GString *line = g_string_sized_new(256);
     JsonWriter writer = json_writer(line);
     json_begin_object(&writer, NULL);
-    json_put_instant(&writer, "time", now_ms());
+    json_put_instant(&writer, "time", read_clock_ms(CLOCK_REALTIME));
     json_put_string(&writer, "level", level_names[level]);
     append_json_pair(&writer, "message", message);
     if (error != NULL)
         append_json_pair(&writer, "error", error->message);
     for (const char *name = va_arg(pairs, const char *); name != NULL; name = va_arg(pairs, const char *))
         append_json_pair(&writer, name, va_arg(pairs, const char *));
+    if (n_repeated > 0)
+        json_put_int(&writer, "repeated", n_repeated);
     json_end_object(&writer);
     g_string_append_c(line, '\n');
     return line;
@@ -146,14 +164,78 @@ static void write_line(const GString *line)
     }
 }
 
-static void log_pairs(LogLevel level, const char *message, const GError *error, va_list pairs)
+/* FNV-1a, 64 bits: two different lines of one window do not meet by chance. The '\0' between values counts. */
+static uint64_t hash_text(uint64_t hash, const char *text)
 {
-    if (level < min_level)
-        return;
-    int errno_before = errno;
-    GString *line = is_text ? line_as_text(level, message, error, pairs) : line_as_json(level, message, error, pairs);
+    for (const char *at = text != NULL ? text : "";; at++) {
+        hash = (hash ^ (unsigned char)*at) * 0x100000001b3u;
+        if (*at == '\0')
+            return hash;
+    }
+}
+
+static uint64_t hash_line(const GError *error, va_list pairs)
+{
+    uint64_t hash = hash_text(0xcbf29ce484222325u, error != NULL ? error->message : NULL);
+    for (const char *name = va_arg(pairs, const char *); name != NULL; name = va_arg(pairs, const char *))
+        hash = hash_text(hash_text(hash, name), va_arg(pairs, const char *));
+    return hash;
+}
+
+static bool may_write(LogLevel level, const char *message, const GError *error, int64_t *ret_n_repeated, va_list pairs)
+{
+    *ret_n_repeated = 0;
+    if (level == LOG_DEBUG) /* who asks for these wants them all */
+        return true;
+    uint64_t hash = hash_line(error, pairs);
+    MUTEX_SCOPE(&limit_mu);
+    return log_limit_take(&limit, (int)level, message, hash, read_clock_ms(CLOCK_MONOTONIC), ret_n_repeated);
+}
+
+static void write_pairs(LogLevel level, const char *message, const GError *error, int64_t n_repeated, va_list pairs)
+{
+    GString *line = is_text ? line_as_text(level, message, error, n_repeated, pairs)
+                            : line_as_json(level, message, error, n_repeated, pairs);
     write_line(line);
     g_string_free(line, TRUE);
+}
+
+static void write_repeated(LogLevel level, int64_t n_repeated, const char *message, ...)
+{
+    va_list pairs;
+    va_start(pairs, message);
+    write_pairs(level, message, NULL, n_repeated, pairs);
+    va_end(pairs);
+}
+
+static bool take_silent(int *ret_level, const char **ret_message, int64_t *ret_n_repeated)
+{
+    MUTEX_SCOPE(&limit_mu);
+    return log_limit_take_silent(&limit, read_clock_ms(CLOCK_MONOTONIC), ret_level, ret_message, ret_n_repeated);
+}
+
+void log_tell_repeated(void)
+{
+    int level;
+    const char *message;
+    int64_t n_repeated;
+    while (take_silent(&level, &message, &n_repeated))
+        write_repeated((LogLevel)level, n_repeated, message, NULL);
+}
+
+static void log_pairs(LogLevel level, const char *message, const GError *error, va_list pairs)
+{
+    if (!log_is_on(level))
+        return;
+    int errno_before = errno;
+    int64_t n_repeated;
+    va_list hashed;
+    va_copy(hashed, pairs);
+    if (may_write(level, message, error, &n_repeated, hashed))
+        write_pairs(level, message, error, n_repeated, pairs);
+    va_end(hashed);
+    if (level != LOG_DEBUG)
+        log_tell_repeated();
     errno = errno_before;
 }
 

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/log.h"
 #include "http/auth.h"
 
 /* ---- the table ---- */
@@ -63,9 +64,12 @@ Api *api_new(const ApiOptions *options, Service *service, Hub *hub, const Clock 
     api->clock = clock;
     api->n_loops = options->n_loops;
     api->loops = g_new0(ApiLoop, api->n_loops);
+    size_t n_routes;
+    api_routes(&n_routes);
     for (size_t i = 0; i < api->n_loops; i++) {
         api->loops[i].api = api;
         api->loops[i].scratch = g_string_sized_new(4096);
+        api->loops[i].counts = request_counts_new(n_routes + 1);
     }
     bell_init(&api->detach_bell);
     return api;
@@ -104,6 +108,7 @@ void api_free(Api *api)
     for (size_t i = 0; i < api->n_loops; i++) {
         sse_loop_free(api->loops[i].sse);
         g_string_free(api->loops[i].scratch, TRUE);
+        request_counts_free(api->loops[i].counts);
     }
     bell_done(&api->detach_bell);
     g_free(api->loops);
@@ -159,6 +164,7 @@ static void dispatch(ApiRequest *request)
     RouteMatch match =
         routes_match(routes, n_routes, http_request_method(request->http), http_request_path(request->http));
     HttpHeader allow = {"Allow", match.allow};
+    request->route = match.outcome == ROUTE_FOUND ? (size_t)(match.route - routes) : n_routes;
     switch (match.outcome) {
     case ROUTE_NO_PATH:
         api_reply_error(request, 404, NULL, "there is nothing at this path");
@@ -190,15 +196,20 @@ void api_handle(HttpRequest *http, void *arg)
     size_t index = http_loop_index(http_request_loop(http));
     g_assert(index < api->n_loops);
     ApiRequest request = {.api = api, .loop = &api->loops[index], .http = http};
-    if (api->auth_mode == AUTH_NONE && !host_is_loopback(http_request_header(http, "Host")))
+    request.began_us = clock_monotonic_us(api->clock);
+    if (api->auth_mode == AUTH_NONE && !host_is_loopback(http_request_header(http, "Host"))) {
+        api_routes(&request.route);
         api_reply_error(&request, 400, "Host", "without authentication only a loopback name is served");
-    else
+    } else {
         dispatch(&request);
+    }
 }
 
 void api_error_body(int status, const char *message, const char *request_id, GString *out, void *arg)
 {
-    const Api *api = arg;
+    Api *api = arg;
+    __atomic_add_fetch(&api->n_refused[request_status_index(status)], 1, __ATOMIC_RELAXED);
+    log_event(LOG_DEBUG, "request refused", "requestId", request_id, "reason", message, NULL);
     EnvelopeError error = {.code = envelope_code_of_status(status), .message = message};
     if (status == 503)
         error.outcome = "none";

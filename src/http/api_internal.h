@@ -7,6 +7,7 @@
 #include "http/api.h"
 #include "http/envelope.h"
 #include "http/query.h"
+#include "http/request_counts.h"
 #include "http/routes.h"
 
 #define API_BASE_PATH "/api/executions"
@@ -18,8 +19,11 @@ typedef struct {
     GString *scratch; /* replies are written here, so the usual one allocates nothing */
     SseLoop *sse;     /* NULL before the first stream */
     HttpTask detach_task;
-    bool is_detached;     /* the service must not be called any more */
-    int64_t n_replies[6]; /* by status / 100; written by the loop, read by any: __atomic, relaxed */
+    bool is_detached; /* the service must not be called any more */
+
+    /* Written by the loop, read by any: base/histogram.h. */
+    RequestCounts *counts;
+    int64_t n_frames; /* of events, sent to streams */
 } ApiLoop;
 
 struct Api {
@@ -37,7 +41,8 @@ struct Api {
     HttpServer *server; /* __atomic: set once after the loops began */
     ApiLoop *loops;
     size_t n_loops;
-    size_t n_detached; /* __atomic */
+    size_t n_detached;                   /* __atomic */
+    int64_t n_refused[REQUEST_STATUSES]; /* __atomic: what the server itself answered; rare */
     Bell detach_bell;
 };
 
@@ -46,10 +51,12 @@ struct ApiRequest {
     Api *api;
     ApiLoop *loop;
     HttpRequest *http;
-    Id caller;    /* unless the route is public */
-    Id id;        /* of the path, where the route has one */
-    Id second_id; /* the same: of a backfill behind its flow's */
-    void *arg;    /* the handler's, kept until the call's answer */
+    int64_t began_us; /* monotonic: it had arrived whole */
+    size_t route;     /* its place in api_routes(), or their number when it has none */
+    Id caller;        /* unless the route is public */
+    Id id;            /* of the path, where the route has one */
+    Id second_id;     /* the same: of a backfill behind its flow's */
+    void *arg;        /* the handler's, kept until the call's answer */
 };
 
 /* ---- replies: each consumes the request ---- */
@@ -67,6 +74,9 @@ void api_reply_no_method(const ApiRequest *request, const char *allow);
 void api_reply_faults(const ApiRequest *request, const Faults *faults);
 /* What a result other than OK and NOTHING_TO_DO means; the one place that chooses. */
 void api_reply_failure(const ApiRequest *request, CallResult result, const Faults *faults, const char *message);
+/* Counts a reply that is about to go, and logs it where debug lines are asked for. The functions above do; a stream's opening
+ * has to say it. */
+void api_note_reply(const ApiRequest *request, int status);
 void api_reply_text(const ApiRequest *request, int status, const char *content_type, const GString *text);
 
 /* ---- what comes in: false after an error was replied ---- */

@@ -12,10 +12,32 @@
 static const char JSON_TYPE[] = "application/json";
 static const char CACHE_RULE[] = "private, no-cache"; /* a user's own data; ETags make asking again cheap */
 
+static void log_reply(const ApiRequest *request, int status, int64_t duration_us)
+{
+    size_t n_routes;
+    const Route *routes = api_routes(&n_routes);
+    char status_text[16], duration_text[24];
+    g_snprintf(status_text, sizeof status_text, "%d", status);
+    g_snprintf(duration_text, sizeof duration_text, "%" G_GINT64_FORMAT, duration_us);
+    log_event(LOG_DEBUG, "request", "requestId", http_request_id(request->http), "method",
+              http_method_name(http_request_method(request->http)), "path", http_request_path(request->http), "route",
+              request->route < n_routes ? routes[request->route].pattern : NULL, "status", status_text, "durationUs",
+              duration_text, NULL);
+}
+
+/* Before the bytes go: who has the answer finds it counted. */
+void api_note_reply(const ApiRequest *request, int status)
+{
+    int64_t duration_us = clock_monotonic_us(request->api->clock) - request->began_us;
+    request_counts_add(request->loop->counts, request->route, status, duration_us);
+    if (log_is_on(LOG_DEBUG))
+        log_reply(request, status, duration_us);
+}
+
 static void send_reply(const ApiRequest *request, int status, const HttpHeader *headers, size_t n_headers,
                        const char *body, size_t body_size)
 {
-    __atomic_add_fetch(&request->loop->n_replies[CLAMP(status / 100, 0, 5)], 1, __ATOMIC_RELAXED);
+    api_note_reply(request, status);
     http_reply(request->http, status, headers, n_headers, body, body_size);
 }
 

@@ -133,6 +133,7 @@ HttpLoad http_server_load(HttpServer *server)
     for (size_t i = 0; i < server->n_loops; i++) {
         const HttpLoop *loop = &server->loops[i];
         load.n_requests += __atomic_load_n(&loop->n_requests, __ATOMIC_RELAXED);
+        load.n_busy += __atomic_load_n(&loop->n_busy, __ATOMIC_RELAXED);
         load.n_streams += __atomic_load_n(&loop->n_streams, __ATOMIC_RELAXED);
         load.is_accept_paused |= __atomic_load_n(&loop->is_accept_paused, __ATOMIC_RELAXED);
     }

@@ -58,6 +58,7 @@ void http_server_stop(HttpServer *server);    /* closes what is left, joins the 
 
 typedef struct {
     size_t n_connections, n_streams;
+    size_t n_busy; /* requests: being received, handled or answered */
     int64_t n_requests;
     bool is_accept_paused;
 } HttpLoad;

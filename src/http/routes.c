@@ -6,6 +6,12 @@
 
 static const char ID_MARK[] = "{id}";
 
+const char *http_method_name(HttpMethod method)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"};
+    return (size_t)method < G_N_ELEMENTS(names) ? names[method] : "other";
+}
+
 /* The segments that stand for {id}. */
 typedef struct {
     const char *ids[2];

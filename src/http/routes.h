@@ -15,6 +15,8 @@ typedef struct {
     bool is_public; /* answered without knowing who asks */
 } Route;
 
+const char *http_method_name(HttpMethod method); /* "GET" ...; "other" */
+
 /* The table of this service. */
 const Route *api_routes(size_t *ret_n_routes);
 

@@ -60,6 +60,7 @@ void stream_pump(Stream *stream)
             }
             return;
         }
+        counter_add(&group->sse->loop->n_frames, frames->last - stream->cursor);
         stream->cursor = frames->last;
         if (!stream_write(stream, frames->chunk))
             return;
@@ -172,7 +173,9 @@ static void start_stream(const ApiRequest *request, StreamGroup *group, const Ru
     TAILQ_INSERT_TAIL(&group->streams, stream, in_group);
     TAILQ_INSERT_TAIL(&sse->idle, stream, in_idle);
     sse->n_streams++;
+    api_note_reply(request, 200);
     stream->http = http_stream_open(request->http, stream_headers, G_N_ELEMENTS(stream_headers), &callbacks, stream);
+    counter_add(&sse->loop->n_frames, !place.is_resume);
     if (stream_write(stream, chunk))
         stream_pump(stream);
     http_chunk_unref(chunk);

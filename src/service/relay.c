@@ -187,9 +187,33 @@ static bool publish_batch(Relay *relay)
     return is_up;
 }
 
+/* For the figures: the first in line stands for them all. While nothing may be published what waits is in the outbox. */
+static void note_waiting(Relay *relay)
+{
+    Service *service = relay->service;
+    bool is_open = atomic_load(&service->is_relay_open);
+    const Order *first = g_queue_peek_head(relay->todo.length > 0 ? &relay->todo : &relay->held);
+    int64_t since = INSTANT_NONE;
+    if (first != NULL && !first->is_repeat)
+        since = first->timestamp;
+    else if (!is_open && atomic_load(&service->is_outbox_behind))
+        since = relay_note_outbox(relay);
+    if (is_open)
+        relay->behind_since = INSTANT_NONE;
+    atomic_store(&service->n_relay_waiting, relay->todo.length + relay->held.length);
+    atomic_store(&service->relay_waits_since, since);
+}
+
+int64_t service_relay_lag_ms(Service *service)
+{
+    int64_t since = atomic_load(&service->relay_waits_since);
+    return since == INSTANT_NONE ? 0 : MAX(clock_wall_ms(service->clock) - since, 0);
+}
+
 bool relay_publish_all(Relay *relay)
 {
     while (relay->todo.length > 0) {
+        note_waiting(relay);
         if (!atomic_load(&relay->service->is_relay_open) || atomic_load(&relay->service->is_stopping))
             return false;
         if (!publish_batch(relay) && !bell_wait(&relay->service->stop_bell, RELAY_RETRY_MS))
@@ -313,6 +337,7 @@ void relay_main(void *arg)
         bool is_well = relay_round(&relay);
         bool is_idle = relay.todo.length == 0 && !atomic_load(&service->is_outbox_behind);
         atomic_store(&service->is_relay_idle, is_idle);
+        note_waiting(&relay);
         wait_ms = is_well ? relay_wait_ms(&relay, RELAY_POLL_MS) : RELAY_RETRY_MS;
     }
     for (Order *order; (order = g_queue_pop_head(&relay.todo)) != NULL;)

@@ -19,16 +19,17 @@ typedef struct {
     int64_t resent_at;   /* monotonic ms of the last look for unanswered commands */
 
     /* relay_outbox.c */
-    GQueue held;         /* of Order: shared store, others' earlier ones of their runs are not published; owns */
-    GHashTable *recent;  /* RunSeq -> monotonic ms: published by this process, and perhaps still in the outbox */
-    GQueue recent_order; /* of RunSeq in `recent`, the oldest first */
-    GArray *to_mark;     /* of RunSeq: published, the store was not told */
-    GArray *to_refresh;  /* of Id: runs of orders that were taken over, whose documents may be missing */
-    Marking *marking;    /* the store is being told */
-    Sightings *others;   /* entries of the outbox that are not this process's */
-    RunSeq swept;        /* how far the current round through the outbox is */
-    int64_t held_at;     /* monotonic ms of the last look at `held`, */
-    int64_t swept_at;    /* and at what others have left */
+    GQueue held;          /* of Order: shared store, others' earlier ones of their runs are not published; owns */
+    GHashTable *recent;   /* RunSeq -> monotonic ms: published by this process, and perhaps still in the outbox */
+    GQueue recent_order;  /* of RunSeq in `recent`, the oldest first */
+    GArray *to_mark;      /* of RunSeq: published, the store was not told */
+    GArray *to_refresh;   /* of Id: runs of orders that were taken over, whose documents may be missing */
+    Marking *marking;     /* the store is being told */
+    Sightings *others;    /* entries of the outbox that are not this process's */
+    RunSeq swept;         /* how far the current round through the outbox is */
+    int64_t held_at;      /* monotonic ms of the last look at `held`, */
+    int64_t swept_at;     /* and at what others have left */
+    int64_t behind_since; /* wall ms, see relay_note_outbox() */
 } Relay;
 
 /* Takes the order. */
@@ -50,6 +51,9 @@ void relay_mark(Relay *relay);
 bool relay_is_recent(const Relay *relay, const RunSeq *entry);
 bool relay_is_held(const Relay *relay, const Id *run_id);
 
+/* While nothing may be published: since when, as far as this process has seen, there is something in the outbox; INSTANT_NONE:
+ * there is nothing. Reads one entry and no journal. */
+int64_t relay_note_outbox(Relay *relay);
 /* This process's own store: publishes what is in the outbox, which what is in memory is a part of. False: try later. */
 MUST_CHECK bool relay_take_outbox(Relay *relay, GError **error);
 /* Shared store: takes out of `todo` what has to wait for other replicas. */

@@ -30,6 +30,7 @@ void relay_init_outbox(Relay *relay)
     relay->to_mark = g_array_new(FALSE, FALSE, sizeof(RunSeq));
     relay->to_refresh = g_array_new(FALSE, FALSE, sizeof(Id));
     relay->others = sightings_new(OTHERS_MAX);
+    relay->behind_since = INSTANT_NONE;
     relay->held_at = relay->swept_at = clock_monotonic_ms(relay->service->clock);
 }
 
@@ -195,6 +196,20 @@ static bool load_order(Relay *relay, const RunSeq *entry, Order **ret_order, GEr
     }
     log_error(LOG_ERROR, "a command cannot be published", own_error, "runId", entry->run_id.text, NULL);
     return true;
+}
+
+int64_t relay_note_outbox(Relay *relay)
+{
+    RunSeq entry;
+    size_t n = 0;
+    g_autoptr(GError) error = NULL; /* then it is as before; who needs the entries reports it */
+    if (!store_read_outbox(relay->service->store, NULL, 1, &entry, &n, &error))
+        return relay->behind_since;
+    if (n == 0)
+        relay->behind_since = INSTANT_NONE;
+    else if (relay->behind_since == INSTANT_NONE)
+        relay->behind_since = clock_wall_ms(relay->service->clock);
+    return relay->behind_since;
 }
 
 static void drop_todo(Relay *relay)

@@ -508,6 +508,7 @@ Service *service_start(Store *store, Bus *bus, Hub *hub, const Clock *clock, con
     atomic_store(&service->is_store_up, true);
     atomic_store(&service->is_bus_up, true);
     atomic_store(&service->is_relay_open, bus_is_durable(bus));
+    atomic_store(&service->relay_waits_since, INSTANT_NONE);
     atomic_store(&service->is_outbox_behind, true); /* what an earlier process left */
     if (!count_open_runs(service, error) || !start_threads(service, error)) {
         service_close_doors(service);
@@ -560,41 +561,4 @@ void service_stop(Service *service)
     cron_zones_free(service->zones);
     mutex_done(&service->zones_mu);
     g_free(service);
-}
-
-ServiceHealth service_health(Service *service)
-{
-    CacheLoad runs = cache_load(service->runs);
-    BusHealth bus = bus_health(service->bus);
-    ServiceHealth health = {
-        .is_store_up = atomic_load(&service->is_store_up),
-        .is_store_impaired = atomic_load(&service->is_store_impaired),
-        .is_bus_up = atomic_load(&service->is_bus_up) && bus.is_up,
-        .is_relay_idle = service_is_relay_idle(service),
-        .status_lag = bus.status_lag,
-        .n_partitions = bus.n_partitions_held,
-        .is_accepting = atomic_load(&service->is_accepting),
-        .n_writes_queued = queue_load(service->writes).n_items,
-        .n_reads_queued = queue_load(service->reads).n_items,
-        .n_open_runs = atomic_load(&service->n_open_runs),
-        .n_commits = atomic_load(&service->n_commits),
-        .n_appends = atomic_load(&service->n_appends),
-        .n_events_appended = atomic_load(&service->n_events_appended),
-        .n_statuses_ignored = atomic_load(&service->n_statuses_ignored),
-        .n_dead_letters = atomic_load(&service->n_dead_letters),
-        .n_commands_published = atomic_load(&service->n_commands_published),
-        .n_runs_cached = runs.n_entries,
-        .cache_size_bytes = runs.size_bytes,
-    };
-    ScheduleFigures *schedules = &health.schedules;
-    schedules->n_flows = atomic_load(&service->schedules.n_flows);
-    schedules->n_given_up = atomic_load(&service->schedules.n_given_up);
-    schedules->n_owed = atomic_load(&service->schedules.n_owed);
-    schedules->late_sum_ms = atomic_load(&service->schedules.late_sum_ms);
-    for (size_t i = 0; i < G_N_ELEMENTS(schedules->n_decisions); i++)
-        schedules->n_decisions[i] = atomic_load(&service->schedules.n_decisions[i]);
-    for (size_t i = 0; i < LATENESS_BUCKETS; i++)
-        schedules->n_late[i] = atomic_load(&service->schedules.n_late[i]);
-    g_strlcpy(health.bus_reason, bus.reason, sizeof health.bus_reason);
-    return health;
 }

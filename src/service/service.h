@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/histogram.h"
 #include "bus/bus.h"
 #include "domain/backfill.h"
 #include "domain/fault.h"
@@ -188,6 +189,30 @@ typedef struct {
     int64_t late_sum_ms;
 } ScheduleFigures;
 
+/* HistogramShapes of the two below. */
+#define COMMIT_SIZE_SHAPE \
+    { \
+        11, \
+        { \
+            1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024 \
+        } \
+    }
+#define COMMIT_DURATION_SHAPE_US \
+    { \
+        13, \
+        { \
+            100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 1000000, 5000000 \
+        } \
+    }
+
+typedef struct {
+    Histogram size_items;  /* calls and batches that one commit answered */
+    Histogram duration_us; /* of commits; counted in both, or in neither */
+    int64_t n_failures;    /* writes that the store refused, or whose outcome stayed open */
+    /* What committed journals say, by RunStatus and StepStatus; PENDING of runs: those created. Whatever engine said it. */
+    int64_t n_runs[RUN_STOPPED + 1], n_steps[STEP_CANCELLED + 1];
+} CommitFigures;
+
 typedef struct {
     bool is_store_up, is_bus_up, is_accepting;
     bool is_store_impaired;           /* it works, but lacks something: indexes */
@@ -196,12 +221,16 @@ typedef struct {
     int64_t status_lag;               /* messages not yet taken in; -1: not known */
     int32_t n_partitions;             /* of statuses, held by this replica */
     size_t n_writes_queued, n_reads_queued;
+    size_t n_commands_waiting;             /* for the relay's turn, in memory */
+    int64_t relay_lag_ms;                  /* age of the first command that is not on the bus; 0: there is none */
+    size_t n_bus_commands, n_bus_statuses; /* as BusHealth's n_commands_queued, n_statuses_queued */
     int64_t n_open_runs, n_commits, n_appends, n_events_appended;
     int64_t n_statuses_ignored, n_dead_letters;
     int64_t n_commands_published;
     size_t n_runs_cached;
     size_t cache_size_bytes;
     ScheduleFigures schedules;
+    CommitFigures commits;
 } ServiceHealth;
 ServiceHealth service_health(Service *service);
 

@@ -152,6 +152,10 @@ struct Service {
     bool is_open_count_unsure; /* the writer's: a write's outcome stayed open */
     atomic_int_fast64_t n_commits, n_appends, n_events_appended;
     atomic_int_fast64_t n_statuses_ignored, n_dead_letters, n_commands_published;
+    CommitFigures commits; /* the writer's, read by any: base/histogram.h */
+    /* The relay's: what is in line there, and when the first of it was ordered (INSTANT_NONE: nothing is). */
+    atomic_size_t n_relay_waiting;
+    atomic_int_fast64_t relay_waits_since;
 };
 
 /* ---- views (service.c) ---- */
@@ -214,6 +218,9 @@ size_t order_size_bytes(const Order *order);
 bool order_is_superseded(Service *service, const Order *order);
 /* Adds the order's message to an array of BusMessage; two for a START behind which a pending command is said again. */
 MUST_CHECK bool order_encode(Service *service, const Order *order, GPtrArray *messages, GError **error);
+
+/* How long the first command in line has waited for the bus; relay.c, any thread. */
+int64_t service_relay_lag_ms(Service *service);
 
 /* ---- threads ---- */
 void writer_main(void *service);

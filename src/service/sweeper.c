@@ -188,6 +188,7 @@ void sweeper_main(void *arg)
         settle(&sweeper);
         look_at_others(&sweeper);
         retention_step(service, &sweeper.retention, &sweeper.latch);
+        log_tell_repeated();
     }
     bell_done(&sweeper.latch);
     sightings_free(sweeper.ending);

@@ -157,6 +157,7 @@ static void touched_publish(Service *service, TouchedRun *touched)
     atomic_fetch_add(&service->n_open_runs, (view->phase == PHASE_OPEN) - was_open);
     atomic_fetch_add(&service->n_appends, 1);
     atomic_fetch_add(&service->n_events_appended, touched->event_sizes->len);
+    commits_count_statuses(service, touched);
     cache_put(service->runs, view->run_id.text, view, run_view_version(view), run_view_size_bytes(view));
     if (was_open && view->phase != PHASE_OPEN && g_strcmp0(view->run->triggered_by, SYSTEM_TRIGGER) == 0)
         scheduler_note_end(service, &view->flow_id); /* who hears of it finds the state in the cache */
@@ -407,11 +408,10 @@ static GPtrArray *group_commit(Group *group)
     size_t n_writes = group_build_writes(group, writes);
     if (n_writes > 0) {
         bool was_up = atomic_load(&service->is_store_up);
-        if (store_write(service->store, writes, n_writes, &error))
-            atomic_fetch_add(&service->n_commits, 1);
-        else if (error->code == FLOWOPS_INVALID)
+        bool is_written = writer_commit(service, writes, n_writes, group->items->len, &error);
+        if (!is_written && error->code == FLOWOPS_INVALID)
             log_error(LOG_ERROR, "the store will never take this write; its run was left alone", error, NULL);
-        else if (was_up)
+        else if (!is_written && was_up)
             log_error(LOG_ERROR, "the store refused a write; its callers get 503", error, NULL);
         service_note_store(service, error);
     }

@@ -50,12 +50,10 @@ static bool delete_runs(Service *service, const Id *run_ids, size_t n, GError **
     for (size_t i = 0; i < n; i++)
         writes[i] = (StoreWrite){.kind = WRITE_DELETE_RUN, .deleted = run_ids[i]};
     g_autoptr(GError) own_error = NULL;
-    bool is_written = store_write(service->store, writes, n, &own_error);
+    bool is_written = writer_commit(service, writes, n, 1, &own_error);
     if (own_error == NULL || own_error->code != FLOWOPS_BUSY) /* a bound was reached: the store is well */
         service_note_store(service, own_error);
-    if (is_written)
-        atomic_fetch_add(&service->n_commits, 1);
-    else
+    if (!is_written)
         g_propagate_error(error, g_steal_pointer(&own_error));
     /* After the commit, and also when its outcome is open: what was read before it is not cached behind it. */
     for (size_t i = 0; i < n; i++) {

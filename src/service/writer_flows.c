@@ -160,7 +160,7 @@ static bool try_flow_change(Service *service, ServiceCall *call)
     if (next == NULL)
         return true;
     StoreWrite write = {.kind = WRITE_FLOW, .flow = next};
-    bool is_settled = store_write(service->store, &write, 1, &error);
+    bool is_settled = writer_commit(service, &write, 1, 1, &error);
     service_note_store(service, error);
     if (!is_settled) {
         cache_remove(service->flows, call->flow_id.text);
@@ -168,7 +168,6 @@ static bool try_flow_change(Service *service, ServiceCall *call)
         call_fail(call, call_result_of(error), "%s", error->message);
         return true;
     }
-    atomic_fetch_add(&service->n_commits, 1);
     if (write.ret_outcome == WRITE_CONFLICT) {
         cache_remove(service->flows, call->flow_id.text);
         return false;

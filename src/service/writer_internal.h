@@ -21,6 +21,7 @@ typedef struct TouchedRun {
     GArray *command_seqs; /* of int64_t */
     GPtrArray *orders;    /* of Order, the same commands */
     bool supersedes_commands;
+    uint32_t n_runs[RUN_STOPPED + 1], n_steps[STEP_CANCELLED + 1]; /* of the events, as CommitFigures */
     const char *updated_by; /* points into the last event's request, or a static text */
     Id updated_by_id;
     RunView *view; /* what becomes visible when the commit succeeds */
@@ -89,6 +90,12 @@ void run_delete(Service *service, WriterItem *item);
 void group_take_flow_creation(Group *group, WriterItem *item);
 /* The answer of a created or updated flow, after its commit. */
 void flow_answer(Service *service, ServiceCall *call, Flow *flow);
+
+/* ---- commits.c ---- */
+
+/* store_write() with its figures; n_items: what is answered when it has succeeded. */
+MUST_CHECK bool writer_commit(Service *service, StoreWrite *writes, size_t n_writes, size_t n_items, GError **error);
+void commits_count_statuses(Service *service, const TouchedRun *touched); /* what was just committed */
 
 void item_answer(WriterItem *item);
 bool precondition_holds(const Precondition *precondition, int64_t tag);

@@ -98,6 +98,12 @@ void touched_append(TouchedRun *touched, const Decision *decision, const char *u
             g_array_append_val(touched->command_seqs, event->seq);
             g_ptr_array_add(touched->orders, order_new(event));
         }
+        if (event->type == EVENT_RUN_CREATED)
+            touched->n_runs[RUN_PENDING]++;
+        else if (event->type == EVENT_FLOW_STATUS)
+            touched->n_runs[event->run_status]++;
+        else if (event->type == EVENT_STEP_STATUS)
+            touched->n_steps[event->step_status]++;
         if (event->type == EVENT_HANDED_OVER)
             touched->supersedes_commands = true;
     }

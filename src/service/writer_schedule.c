@@ -13,11 +13,9 @@ void decisions_write(Service *service, WriterItem *item)
 {
     g_autoptr(GError) error = NULL;
     item->result = RESULT_OK;
-    bool is_written = store_write(service->store, item->writes, item->n_writes, &error);
+    bool is_written = writer_commit(service, item->writes, item->n_writes, 1, &error);
     service_note_store(service, error);
-    if (is_written) {
-        atomic_fetch_add(&service->n_commits, 1);
-    } else {
+    if (!is_written) {
         item->result = call_result_of(error);
         item->message = g_strdup(error->message);
     }

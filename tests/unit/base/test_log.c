@@ -210,19 +210,42 @@ static void logging_keeps_errno(void **state)
     assert_string_equal(line, "INFO    x\n");
 }
 
+/* The clock is the system's here: the windows themselves are test_log_limit's. */
+static void what_repeats_is_held_back(void **state)
+{
+    (void)state;
+    log_init(LOG_DEBUG, LOG_FORMAT_JSON);
+    log_event(LOG_WARNING, "repeats", "runId", "r1", NULL);
+    log_event(LOG_WARNING, "repeats", "runId", "r1", NULL);
+    g_autoptr(JsonValue) first = take_json_line();
+    assert_null(json_get(first, "repeated"));
+    assert_nothing_written();
+    log_event(LOG_WARNING, "repeats", "runId", "r2", NULL);
+    g_autoptr(JsonValue) other = take_json_line();
+    assert_string_equal(json_text(json_get(other, "runId")), "r2");
+    assert_int_equal(json_int(json_get(other, "repeated")), 1);
+    log_tell_repeated();
+    assert_nothing_written();
+    log_event(LOG_DEBUG, "detail", NULL);
+    log_event(LOG_DEBUG, "detail", NULL);
+    g_autoptr(JsonValue) debug = take_json_line();
+    g_autoptr(JsonValue) again = take_json_line();
+    assert_string_equal(json_text(json_get(again, "message")), json_text(json_get(debug, "message")));
+}
+
 enum { N_LINES = 200 };
 
 static void log_many(void *arg)
 {
     for (int i = 0; i < N_LINES; i++)
-        log_event(LOG_INFO, "many", "who", arg, "text", "some text that is long enough to be torn apart", NULL);
+        log_event(LOG_DEBUG, "many", "who", arg, "text", "some text that is long enough to be torn apart", NULL);
 }
 
 /* The socket's buffer holds fewer lines than are written, so the reader works beside the writers. */
 static void lines_of_several_threads_do_not_mix(void **state)
 {
     (void)state;
-    log_init(LOG_INFO, LOG_FORMAT_JSON);
+    log_init(LOG_DEBUG, LOG_FORMAT_JSON);
     Thread *threads[] = {thread_start("log-a", ROLE_LOOP, log_many, "a", NULL),
                          thread_start("log-b", ROLE_LOOP, log_many, "b", NULL)};
     int n_of[2] = {0};
@@ -253,6 +276,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(invalid_utf8_is_made_safe, capture, release),
         cmocka_unit_test_setup_teardown(a_huge_value_is_cut, capture, release),
         cmocka_unit_test_setup_teardown(logging_keeps_errno, capture, release),
+        cmocka_unit_test_setup_teardown(what_repeats_is_held_back, capture, release),
         cmocka_unit_test_setup_teardown(lines_of_several_threads_do_not_mix, capture, release),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

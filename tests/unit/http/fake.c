@@ -551,6 +551,7 @@ ServiceHealth service_health(Service *service)
 {
     (void)service;
     return (ServiceHealth){.is_store_up = !fake.is_store_down,
+                           .is_store_impaired = fake.is_store_impaired,
                            .is_bus_up = !fake.is_bus_down,
                            .is_accepting = true,
                            .n_open_runs = 7,

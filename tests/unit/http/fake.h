@@ -22,7 +22,7 @@ typedef struct {
     GHashTable *views; /* run id -> RunView, what service_find_run() gives */
     GQueue *calls;     /* submitted, not answered */
     bool is_busy;      /* service_submit() fails */
-    bool is_store_down, is_bus_down;
+    bool is_store_down, is_store_impaired, is_bus_down;
     size_t n_timers;
 } Fake;
 

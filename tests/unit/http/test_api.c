@@ -532,20 +532,80 @@ static void test_health(void **state)
 {
     (void)state;
     expect(HTTP_GET, "/healthz", HOST, NULL, 200, "{\"data\":{\"status\":\"up\",\"version\":\"1.2.3\",\"startedAt\":");
-    expect(HTTP_GET, "/readyz", HOST, NULL, 200, "{\"data\":{\"status\":\"ready\",\"reason\":null}");
+    expect(
+        HTTP_GET, "/readyz", HOST, NULL, 200,
+        "{\"data\":{\"status\":\"ready\",\"reason\":null,\"components\":{\"store\":{\"status\":\"up\",\"reason\":null},\"bus\":{\"status\":\"up\",\"reason\":null}}}");
+    fake.is_store_impaired = true;
+    expect(HTTP_GET, "/readyz", HOST, NULL, 200,
+           "\"components\":{\"store\":{\"status\":\"degraded\",\"reason\":\"the store lacks");
     fake.is_bus_down = true;
+    expect(
+        HTTP_GET, "/readyz", HOST, NULL, 200,
+        "{\"status\":\"degraded\",\"reason\":\"the store lacks indexes, lists may be slow; the log says why; the bus is down");
+    fake.is_store_impaired = false;
     expect(HTTP_GET, "/readyz", HOST, NULL, 200, "{\"status\":\"degraded\",\"reason\":\"the bus is down");
+    expect(HTTP_GET, "/readyz", HOST, NULL, 200, "\"bus\":{\"status\":\"down\",\"reason\":\"the bus is down");
     fake.is_store_down = true;
-    expect(HTTP_GET, "/readyz", HOST, NULL, 503, "the store does not answer");
+    expect(HTTP_GET, "/readyz", HOST, NULL, 503, "the store does not answer; the bus is down");
     REPLY *reply = fake_request(api, HTTP_GET, "/metrics", HOST, NULL);
     expect_status(reply, 200);
     assert_string_equal(reply_header(reply, "Content-Type"), "text/plain; version=0.0.4; charset=utf-8");
     expect_in_body(reply, "# TYPE flowops_runs_open gauge\nflowops_runs_open 7\n");
     expect_in_body(reply, "flowops_store_up 0\n");
-    expect_in_body(reply, "flowops_http_replies_total{status=\"5xx\"} 1\n");
+    expect_in_body(reply, "flowops_http_requests_total{method=\"GET\",route=\"/readyz\",status=\"200\"} 5\n"
+                          "flowops_http_requests_total{method=\"GET\",route=\"/readyz\",status=\"503\"} 1\n");
     assert_null(strstr(reply->body->str, "http_connections"));
     api_set_server(api, (HttpServer *)(void *)api); /* any: the fake does not look */
     expect(HTTP_GET, "/metrics", HOST, NULL, 200, "flowops_http_connections 3\n");
+}
+
+/* Ids, unknown paths and methods make no series of their own. */
+static void test_requests_are_counted_by_route(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"/nowhere", BASE "/" ME, "/healthz/x"};
+    for (size_t i = 0; i < G_N_ELEMENTS(paths); i++)
+        expect(HTTP_GET, paths[i], HOST, NULL, 404, "");
+    expect(HTTP_PUT, "/healthz", HOST, NULL, 405, "");
+    expect(HTTP_OPTIONS, "/healthz", HOST, NULL, 204, "");
+    expect(HTTP_GET, "/healthz", "Host: example.com", NULL, 400, "");
+    expect(HTTP_GET, BASE "/runs/x/status", HOST, NULL, 400, "");
+    expect(HTTP_HEAD, "/healthz", HOST, NULL, 200, "");
+    for (int i = 0; i < 2; i++) {
+        REPLY *reply = fake_request(api, HTTP_POST, BASE "/flows/" FLOW "/start", HOST, NULL);
+        clock_fake_advance(fake.clock, 20 + 4000 * i);
+        fake_answer(fake_call(CALL_START_RUN), RESULT_NOT_FOUND, "told");
+        expect_status(reply, 404);
+    }
+    g_autoptr(GString) out = g_string_new(NULL);
+    api_error_body(431, "too much", "r", out, api);
+    REPLY *reply = fake_request(api, HTTP_GET, "/metrics", HOST, NULL);
+    static const char other[] = "flowops_http_requests_total{method=\"other\",route=\"other\",status=";
+    static const char start[] = "method=\"POST\",route=\"" BASE "/flows/{id}/start\"";
+    static const struct {
+        const char *before, *after;
+    } lines[] = {
+        {other, "\"404\"} 3\n"},
+        {other, "\"405\"} 1\n"},
+        {other, "\"204\"} 1\n"},
+        {other, "\"400\"} 1\n"},
+        {"flowops_http_requests_total{method=\"GET\",route=\"" BASE "/runs/{id}/status\",status=", "\"400\"} 1\n"},
+        {"flowops_http_requests_total{method=\"GET\",route=\"/healthz\",status=", "\"200\"} 1\n"},
+        {"flowops_http_request_duration_seconds_bucket{", ",le=\"0.01\"} 0\n"},
+        {"flowops_http_request_duration_seconds_bucket{", ",le=\"0.025\"} 1\n"},
+        {"flowops_http_request_duration_seconds_bucket{", ",le=\"5\"} 2\n"},
+        {"flowops_http_request_duration_seconds_sum{", "} 4.040000\n"},
+        {"flowops_http_request_duration_seconds_count{", "} 2\n"},
+        {"flowops_http_refused_total{status=", "\"431\"} 1\n"},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(lines); i++) {
+        bool is_of_start = g_str_has_suffix(lines[i].before, "seconds_bucket{") ||
+                           strstr(lines[i].before, "seconds_sum") || strstr(lines[i].before, "seconds_count");
+        g_autofree char *line = g_strconcat(lines[i].before, is_of_start ? start : "", lines[i].after, NULL);
+        expect_in_body(reply, line);
+    }
+    assert_null(strstr(reply->body->str, ME));
+    assert_null(strstr(reply->body->str, FLOW));
 }
 
 static void test_error_body(void **state)
@@ -586,6 +646,7 @@ int main(void)
         WITH_API(test_outcomes),
         WITH_API(test_full_queue),
         WITH_API(test_health),
+        WITH_API(test_requests_are_counted_by_route),
         WITH_API(test_error_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
