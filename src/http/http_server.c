@@ -80,7 +80,7 @@ HttpServer *http_server_start(const HttpOptions *options, const Clock *clock, GE
         server->options.idle_timeout_ms = HTTP_IDLE_TIMEOUT_MS;
     server->clock = clock;
     server->port = port;
-    server->n_loops = options->n_loops;
+    server->n_loops = server->n_listening = options->n_loops;
     server->loops = g_new0(HttpLoop, options->n_loops);
     if (!make_loops(server, fds, error)) {
         stop_loops(server);
@@ -112,6 +112,9 @@ void http_server_drain(HttpServer *server)
 
 bool http_server_is_idle(HttpServer *server)
 {
+    if (server->is_drained)
+        return __atomic_load_n(&server->n_listening, __ATOMIC_RELAXED) == 0 &&
+               __atomic_load_n(&server->n_connections, __ATOMIC_RELAXED) == 0;
     for (size_t i = 0; i < server->n_loops; i++)
         if (__atomic_load_n(&server->loops[i].n_busy, __ATOMIC_RELAXED) > 0 ||
             __atomic_load_n(&server->loops[i].n_streams, __ATOMIC_RELAXED) > 0)

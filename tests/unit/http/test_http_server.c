@@ -412,12 +412,18 @@ static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
     Client idle = client_open();
     client_send(&idle, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n");
     Reply before = client_read_reply(&idle, false);
+    Client silent = client_open();
     Client waiting = client_open();
     client_send(&waiting, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
     fixture_wait_parked(1);
     http_server_drain(fixture_server());
     http_server_drain(fixture_server());
+    client_send(&idle, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n");
+    Reply last = client_read_reply(&idle, false);
+    g_autofree char *is_last = reply_header(&last, "Connection");
+    assert_string_equal(is_last, "close");
     client_assert_closed(&idle);
+    client_assert_closed(&silent);
     assert_false(http_server_is_idle(fixture_server()));
     fixture_answer_parked(200, "done");
     Reply reply = client_read_reply(&waiting, false);
@@ -425,8 +431,7 @@ static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
     g_autofree char *connection = reply_header(&reply, "Connection");
     assert_string_equal(connection, "close");
     client_assert_closed(&waiting);
-    wait_for_load(load.n_connections == 0);
-    assert_true(http_server_is_idle(fixture_server()));
+    wait_for_load(load.n_connections == 0 && http_server_is_idle(fixture_server()));
 
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(http_server_port(fixture_server()))};
@@ -434,8 +439,10 @@ static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
     assert_int_not_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     close(fd);
     reply_done(&before);
+    reply_done(&last);
     reply_done(&reply);
     client_close(&idle);
+    client_close(&silent);
     client_close(&waiting);
     fixture_stop();
 }
