@@ -122,6 +122,19 @@ bool http_server_is_idle(HttpServer *server)
     return true;
 }
 
+bool http_server_turns(HttpServer *server)
+{
+    bool do_all_turn = true;
+    for (size_t i = 0; i < server->n_loops; i++) {
+        HttpLoop *loop = &server->loops[i];
+        if (__atomic_exchange_n(&loop->is_turn_owed, true, __ATOMIC_ACQUIRE))
+            do_all_turn = false;
+        else
+            http_loop_post(loop, &loop->turn_task);
+    }
+    return do_all_turn;
+}
+
 void http_server_stop(HttpServer *server)
 {
     if (server == NULL)

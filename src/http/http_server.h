@@ -56,6 +56,8 @@ uint16_t http_server_port(const HttpServer *server);
 void http_server_drain(HttpServer *server);
 /* No request under way, no stream open; once it drains: nobody accepts, no connection is left. */
 bool http_server_is_idle(HttpServer *server);
+/* Whether every loop has had a turn since the last call, and asks them for the next one. Thread: main. */
+bool http_server_turns(HttpServer *server);
 void http_server_stop(HttpServer *server); /* closes what is left, joins the loops, frees; NULL is fine */
 
 typedef struct {

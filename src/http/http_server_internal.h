@@ -142,6 +142,8 @@ struct HttpLoop {
     int64_t accept_retry_at_ms;  /* paused: when to try again */
     int64_t accept_logged_at_ms; /* at most one line a minute */
     HttpTask drain_task, shut_task, stop_task;
+    HttpTask turn_task;
+    bool is_turn_owed; /* atomic: turn_task is posted and has not run */
 
     int64_t date_s; /* second of `date` */
     char date[64];  /* "Date: ...\r\n" */

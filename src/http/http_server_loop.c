@@ -191,7 +191,7 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
     accept_resume(loop);
 }
 
-/* ---- draining and stopping, on the loop ---- */
+/* ---- turning, draining and stopping, on the loop ---- */
 
 static void drain(HttpTask *task)
 {
@@ -219,6 +219,12 @@ static void drain(HttpTask *task)
 static void shut(HttpTask *task)
 {
     accept_stop((HttpLoop *)(void *)((char *)task - G_STRUCT_OFFSET(HttpLoop, shut_task)));
+}
+
+static void turn(HttpTask *task)
+{
+    HttpLoop *loop = (HttpLoop *)(void *)((char *)task - G_STRUCT_OFFSET(HttpLoop, turn_task));
+    __atomic_store_n(&loop->is_turn_owed, false, __ATOMIC_RELEASE);
 }
 
 static void stop(HttpTask *task)
@@ -305,6 +311,7 @@ bool loop_init(HttpLoop *loop, HttpServer *server, size_t index, int listen_fd, 
     loop->drain_task.run = drain;
     loop->shut_task.run = shut;
     loop->stop_task.run = stop;
+    loop->turn_task.run = turn;
     for (size_t state = 0; state < N_CONN_STATES; state++)
         TAILQ_INIT(&loop->connections[state]);
     set_timeouts(loop);
