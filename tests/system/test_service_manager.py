@@ -1,13 +1,13 @@
 """What a service manager is told: READY when requests are served, WATCHDOG while threads move, STOPPING at the end."""
 
 import os
-import socket
 import subprocess
 
 import pytest
 import requests
 
 from harness import BINARY, Client, environment, free_port, kill_now, step, wait_until
+from manager import Manager
 
 # A disk that stands still: while $HANG_FILE is there, nothing gets flushed.
 HUNG_DISK = """
@@ -26,28 +26,6 @@ static int flush(const char *name, int fd)
 int fsync(int fd) { return flush("fsync", fd); }
 int fdatasync(int fd) { return flush("fdatasync", fd); }
 """
-
-
-class Manager:
-    """The other end of $NOTIFY_SOCKET."""
-
-    def __init__(self, address):
-        self.address = address
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(address.replace("@", "\0", 1))
-
-    def next(self, timeout):
-        self.socket.settimeout(timeout)
-        try:
-            return self.socket.recv(4096).decode()
-        except socket.timeout:
-            return None
-
-    def expect(self, state, timeout=20):
-        assert self.next(timeout) == state
-
-    def settings(self, **more):
-        return {"NOTIFY_SOCKET": self.address, **more}
 
 
 @pytest.fixture(params=["path", "abstract"])
