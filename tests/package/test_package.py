@@ -46,7 +46,8 @@ class Machine:
         return self.path / name.lstrip("/")
 
     def run(self, *command):
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+        environment = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+        environment.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", DEBIAN_FRONTEND="noninteractive", LC_ALL="C.UTF-8")
         return run("/usr/sbin/chroot", self.path, *command, env=environment)
 
     def install(self, package, *options):
