@@ -405,6 +405,36 @@ static void stop_frees_what_was_never_answered(void **state)
     }
 }
 
+typedef struct {
+    HttpTask task;
+    Bell end;
+} Hang;
+
+static void hang(HttpTask *task)
+{
+    bell_wait(&((Hang *)task)->end, -1);
+}
+
+static void a_loop_that_hangs_takes_no_turn(void **state)
+{
+    (void)state;
+    fixture_start((FixtureOptions){.n_loops = 2});
+    Hang hanging = {.task.run = hang};
+    bell_init(&hanging.end);
+    assert_true(http_server_turns(fixture_server()));
+    while (!http_server_turns(fixture_server())) /* on a loaded machine not at once */
+        fixture_pause();
+    http_loop_post(http_server_loop(fixture_server(), 1), &hanging.task);
+    (void)http_server_turns(fixture_server()); /* asked behind it, or a moment before */
+    (void)http_server_turns(fixture_server());
+    assert_false(http_server_turns(fixture_server()));
+    bell_ring(&hanging.end);
+    while (!http_server_turns(fixture_server()))
+        fixture_pause();
+    fixture_stop();
+    bell_done(&hanging.end);
+}
+
 static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
 {
     (void)state;
@@ -711,6 +741,7 @@ int main(void)
         with_server(a_reply_to_nobody_goes_nowhere),
         with_server(a_client_that_leaves_in_the_middle_is_forgotten),
         cmocka_unit_test(stop_frees_what_was_never_answered),
+        cmocka_unit_test(a_loop_that_hangs_takes_no_turn),
         cmocka_unit_test(draining_answers_what_is_under_way_and_takes_no_more),
         with_two_loops(a_taken_port_is_told),
         with_two_loops(a_port_is_free_again_at_once),
