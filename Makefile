@@ -1,8 +1,9 @@
 # A thin front for Meson and Ninja; `make help` lists what there is.
 BUILD := build
+prefix ?= /usr/local
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: flowops run test test-kafka test-mongo check bench clean help
+.PHONY: flowops run install deb test test-kafka test-mongo test-package check bench clean help
 .NOTPARALLEL:
 
 flowops: $(BUILD)/build.ninja
@@ -17,6 +18,22 @@ run:
 	@tools/install-packages build
 	@$(MAKE) --no-print-directory flowops
 	@exec env DATA_DIR="$${DATA_DIR:-./data}" $(BUILD)/flowops serve
+
+# The program alone is built: tests and benchmarks are nobody's but ours. DESTDIR is Meson's to read, too.
+install: $(BUILD)/build.ninja
+	@meson introspect --buildoptions $(BUILD) | grep -q '"prefix", "value": "$(prefix)"' || meson configure -Dprefix=$(prefix) $(BUILD)
+	@ninja -C $(BUILD) --quiet flowops
+	@DESTDIR=$(DESTDIR) meson install -C $(BUILD) --no-rebuild --quiet
+
+deb:
+	@tools/install-packages build package
+	@tools/build-deb
+
+test-package:
+	@tools/install-packages build package test
+	@tools/build-deb
+	@$(MAKE) --no-print-directory flowops
+	@tools/run-tests $(BUILD) --package
 
 test:
 	@tools/install-packages build test
@@ -49,6 +66,9 @@ clean:
 help:
 	@echo 'make          build $(BUILD)/flowops'
 	@echo 'make run      install what is missing, build, serve on http://127.0.0.1:8080 with data in ./data'
+	@echo 'make install  install it, its units, man pages and completion; DESTDIR=, prefix=/usr/local'
+	@echo 'make deb      install what that needs, build and check the Debian package: build-deb/*.deb'
+	@echo 'make test-package   install, start, upgrade and remove the package in a root of its own (as root)'
 	@echo 'make test     install what tests need, build, run every test that needs no outside server'
 	@echo 'make test-kafka, make test-mongo   the tests that need a real Kafka, and real servers of the MongoDB protocol;'
 	@echo '              MONGO_TEST_URI=mongodb://... names a mongod that the latter run on, too'

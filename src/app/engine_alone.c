@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "app/backends.h"
+#include "app/notify.h"
 #include "app/process.h"
 #include "engine/engine.h"
 
@@ -24,7 +25,10 @@ int engine_alone(const Config *config, const char *version)
     log_event(LOG_INFO, "engine started", "broker", config->kafka_broker, "version", version, NULL);
     process_warn_of_root();
 
-    const char *signal_name = process_wait_for_end();
+    notify_manager("READY=1");
+    const char *signal_name =
+        process_wait_for_end(0, NULL, NULL); /* not watched: it may wait for Kafka at any length */
+    notify_manager("STOPPING=1");
     log_event(LOG_INFO, "shutting down", "signal", signal_name, NULL);
     engine_stop(engine);
     bus_shutdown(bus);

@@ -1,6 +1,7 @@
 /* process.c - see process.h. */
 #include "app/process.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
@@ -33,11 +34,13 @@ void process_warn_of_root(void)
                   NULL);
 }
 
-const char *process_wait_for_end(void)
+const char *process_wait_for_end(int64_t tick_ms, void (*tick)(void *arg), void *arg)
 {
     sigset_t signals = end_signals();
-    int number = 0;
-    while (sigwait(&signals, &number) != 0)
-        ;
+    struct timespec wait = {.tv_sec = tick_ms / 1000, .tv_nsec = tick_ms % 1000 * 1000000};
+    int number;
+    while ((number = sigtimedwait(&signals, NULL, tick_ms > 0 ? &wait : NULL)) < 0)
+        if (errno == EAGAIN)
+            tick(arg);
     return number == SIGINT ? "SIGINT" : "SIGTERM";
 }

@@ -9,6 +9,7 @@
 
 #include "app/backends.h"
 #include "app/descriptors.h"
+#include "app/notify.h"
 #include "app/process.h"
 #include "app/zone_names.h"
 #include "base/thread.h"
@@ -194,6 +195,18 @@ static void print_welcome(const App *app, const Config *config)
     log_event(LOG_INFO, "ready", "address", base, "data", place, "broker", config->kafka_broker, NULL);
 }
 
+/* The loops and the writer are what everything else waits for; neither stands still because a store or a bus is away. */
+static void feed_watchdog(void *arg)
+{
+    App *app = arg;
+    bool do_loops_turn = http_server_turns(app->server); /* both are asked each time */
+    if (service_writer_moves(app->service) && do_loops_turn)
+        notify_manager("WATCHDOG=1");
+    else
+        log_event(LOG_ERROR, "hung: the service manager is not told that this process is alive", "thread",
+                  do_loops_turn ? "writer" : "http", NULL);
+}
+
 int serve(const Config *config, const char *version)
 {
     process_set_up();
@@ -207,7 +220,9 @@ int serve(const Config *config, const char *version)
     }
     print_welcome(&app, config);
 
-    const char *signal_name = process_wait_for_end();
+    notify_manager("READY=1");
+    const char *signal_name = process_wait_for_end(notify_watchdog_interval_ms(), feed_watchdog, &app);
+    notify_manager("STOPPING=1");
     log_event(LOG_INFO, "shutting down", "signal", signal_name, NULL);
     stop_all(&app);
     log_event(LOG_INFO, "stopped", NULL);

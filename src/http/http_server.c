@@ -80,7 +80,7 @@ HttpServer *http_server_start(const HttpOptions *options, const Clock *clock, GE
         server->options.idle_timeout_ms = HTTP_IDLE_TIMEOUT_MS;
     server->clock = clock;
     server->port = port;
-    server->n_loops = options->n_loops;
+    server->n_loops = server->n_listening = options->n_loops;
     server->loops = g_new0(HttpLoop, options->n_loops);
     if (!make_loops(server, fds, error)) {
         stop_loops(server);
@@ -112,11 +112,27 @@ void http_server_drain(HttpServer *server)
 
 bool http_server_is_idle(HttpServer *server)
 {
+    if (server->is_drained)
+        return __atomic_load_n(&server->n_listening, __ATOMIC_RELAXED) == 0 &&
+               __atomic_load_n(&server->n_connections, __ATOMIC_RELAXED) == 0;
     for (size_t i = 0; i < server->n_loops; i++)
         if (__atomic_load_n(&server->loops[i].n_busy, __ATOMIC_RELAXED) > 0 ||
             __atomic_load_n(&server->loops[i].n_streams, __ATOMIC_RELAXED) > 0)
             return false;
     return true;
+}
+
+bool http_server_turns(HttpServer *server)
+{
+    bool do_all_turn = true;
+    for (size_t i = 0; i < server->n_loops; i++) {
+        HttpLoop *loop = &server->loops[i];
+        if (__atomic_exchange_n(&loop->is_turn_owed, true, __ATOMIC_ACQUIRE))
+            do_all_turn = false;
+        else
+            http_loop_post(loop, &loop->turn_task);
+    }
+    return do_all_turn;
 }
 
 void http_server_stop(HttpServer *server)

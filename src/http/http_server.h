@@ -50,11 +50,15 @@ typedef struct {
 /* Binds and starts the loops. CONFLICT: the port is taken; UNAVAILABLE: another reason, in one line. */
 MUST_CHECK HttpServer *http_server_start(const HttpOptions *options, const Clock *clock, GError **error);
 uint16_t http_server_port(const HttpServer *server);
-/* Stops accepting and closes idle connections; requests under way may still be answered; on_closing of every stream is
- * called so that it can say good-bye. Returns at once. */
+/* Stops accepting. Requests under way, and those that come on an open connection within the next moment, may still be
+ * answered, each as its connection's last; on_closing of every stream is called so that it can say good-bye. Returns at
+ * once. */
 void http_server_drain(HttpServer *server);
-bool http_server_is_idle(HttpServer *server); /* no request under way, no stream open */
-void http_server_stop(HttpServer *server);    /* closes what is left, joins the loops, frees; NULL is fine */
+/* No request under way, no stream open; once it drains: nobody accepts, no connection is left. */
+bool http_server_is_idle(HttpServer *server);
+/* Whether every loop has had a turn since the last call, and asks them for the next one. Thread: main. */
+bool http_server_turns(HttpServer *server);
+void http_server_stop(HttpServer *server); /* closes what is left, joins the loops, frees; NULL is fine */
 
 typedef struct {
     size_t n_connections, n_streams;

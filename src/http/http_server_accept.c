@@ -89,5 +89,6 @@ void accept_stop(HttpLoop *loop)
     loop->bound = NULL;
     loop->listener = NULL;
     evhttp_del_accept_socket(loop->http, bound); /* closes the socket: the port is free for a successor */
+    __atomic_sub_fetch(&loop->server->n_listening, 1, __ATOMIC_RELAXED);
     __atomic_store_n(&loop->is_accept_paused, false, __ATOMIC_RELAXED);
 }

@@ -97,8 +97,6 @@ void connection_adopt(HttpConnection *conn)
     set_callbacks(conn);
     connection_watch(conn, EV_READ);
     connection_enter(conn, CONN_IDLE);
-    if (conn->loop->is_draining)
-        connection_doom(conn);
 }
 
 void connection_doom(HttpConnection *conn)

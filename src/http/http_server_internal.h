@@ -23,7 +23,10 @@
 #include "http/http_server.h"
 #include "http/http_server_frame.h"
 
-#define HTTP_CLOSING_MS 2000                   /* a closing connection has this long to take its last bytes */
+#define HTTP_CLOSING_MS 2000 /* a closing connection has this long to take its last bytes */
+/* Once the server drains: what a client has sent meanwhile is answered, and one that keeps sending learns that the
+ * connection ends, instead of finding it closed under its next request. */
+#define HTTP_LAST_IDLE_MS 200
 #define HTTP_MAX_HELD_BYTES (64 * 1024 * 1024) /* of requests not answered yet, on one loop; above: 503 */
 #define LOOP_SCRATCH_BYTES (64 * 1024)
 #define HTTP_REPLY_HEAD_SIZE 2048 /* a reply's status line and headers; a larger one is our bug */
@@ -138,7 +141,9 @@ struct HttpLoop {
     bool is_draining, is_stopping;
     int64_t accept_retry_at_ms;  /* paused: when to try again */
     int64_t accept_logged_at_ms; /* at most one line a minute */
-    HttpTask drain_task, stop_task;
+    HttpTask drain_task, shut_task, stop_task;
+    HttpTask turn_task;
+    bool is_turn_owed; /* atomic: turn_task is posted and has not run */
 
     int64_t date_s; /* second of `date` */
     char date[64];  /* "Date: ...\r\n" */
@@ -160,6 +165,7 @@ struct HttpServer {
     size_t n_loops;
     HttpLoop *loops;
     bool is_drained;      /* main thread only */
+    size_t n_listening;   /* loops that still accept; relaxed */
     size_t n_connections; /* relaxed */
 };
 

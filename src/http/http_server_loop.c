@@ -191,22 +191,40 @@ static void on_reap(evutil_socket_t fd, short what, void *arg)
     accept_resume(loop);
 }
 
-/* ---- draining and stopping, on the loop ---- */
+/* ---- turning, draining and stopping, on the loop ---- */
 
 static void drain(HttpTask *task)
 {
     HttpLoop *loop = (HttpLoop *)(void *)((char *)task - G_STRUCT_OFFSET(HttpLoop, drain_task));
     HttpConnection *conn;
     loop->is_draining = true;
-    accept_stop(loop);
-    while ((conn = TAILQ_FIRST(&loop->connections[CONN_IDLE])) != NULL)
-        connection_doom(conn);
+    http_loop_post(loop, &loop->shut_task);
+    loop->timeout_ms[CONN_IDLE] = HTTP_LAST_IDLE_MS;
+    const HttpConnection *last = TAILQ_LAST(&loop->connections[CONN_IDLE], ConnectionList);
+    do {
+        conn = TAILQ_FIRST(&loop->connections[CONN_IDLE]);
+        if (conn != NULL)
+            connection_enter(conn, CONN_IDLE); /* its deadline is a new one */
+    } while (conn != last);
     /* A callback may end its own and other streams: the list is turned once, not walked. */
     while ((conn = TAILQ_FIRST(&loop->connections[CONN_STREAM])) != NULL && !conn->stream->is_told) {
         conn->stream->is_told = true;
         connection_enter(conn, CONN_STREAM);
         conn->stream->callbacks->on_closing(conn->stream, conn->stream->arg);
     }
+}
+
+/* A turn after drain(), so that those who had connected by then are taken in and answered: closing a listening socket
+ * resets whoever waits in its queue. */
+static void shut(HttpTask *task)
+{
+    accept_stop((HttpLoop *)(void *)((char *)task - G_STRUCT_OFFSET(HttpLoop, shut_task)));
+}
+
+static void turn(HttpTask *task)
+{
+    HttpLoop *loop = (HttpLoop *)(void *)((char *)task - G_STRUCT_OFFSET(HttpLoop, turn_task));
+    __atomic_store_n(&loop->is_turn_owed, false, __ATOMIC_RELEASE);
 }
 
 static void stop(HttpTask *task)
@@ -291,7 +309,9 @@ bool loop_init(HttpLoop *loop, HttpServer *server, size_t index, int listen_fd, 
     loop->scratch = g_malloc(LOOP_SCRATCH_BYTES);
     loop->end_chunk = http_chunk_new(NULL, 0);
     loop->drain_task.run = drain;
+    loop->shut_task.run = shut;
     loop->stop_task.run = stop;
+    loop->turn_task.run = turn;
     for (size_t state = 0; state < N_CONN_STATES; state++)
         TAILQ_INIT(&loop->connections[state]);
     set_timeouts(loop);

@@ -234,4 +234,8 @@ typedef struct {
 } ServiceHealth;
 ServiceHealth service_health(Service *service);
 
+/* Whether the writer waits for work or has taken a step since the last call. It takes one within 30 s though the store does
+ * not answer, since every call of a store ends by itself. Thread: main. */
+bool service_writer_moves(Service *service);
+
 #endif

@@ -149,7 +149,10 @@ struct Service {
     atomic_bool is_store_impaired;     /* as the sweeper found it: it works, but lacks something */
     atomic_bool is_bus_up;
     atomic_int_fast64_t n_open_runs;
-    bool is_open_count_unsure; /* the writer's: a write's outcome stayed open */
+    atomic_bool is_writer_waiting;
+    atomic_int_fast64_t n_writer_steps;
+    int64_t n_writer_steps_seen; /* service_writer_moves() */
+    bool is_open_count_unsure;   /* the writer's: a write's outcome stayed open */
     atomic_int_fast64_t n_commits, n_appends, n_events_appended;
     atomic_int_fast64_t n_statuses_ignored, n_dead_letters, n_commands_published;
     CommitFigures commits; /* the writer's, read by any: base/histogram.h */

@@ -60,6 +60,12 @@ void call_fail(ServiceCall *call, CallResult result, const char *format, ...)
     call->result = result;
 }
 
+/* Between two of these lie no more than a few calls of the store, each of which ends by itself. */
+static void writer_step(Service *service)
+{
+    atomic_fetch_add(&service->n_writer_steps, 1);
+}
+
 void item_answer(WriterItem *item)
 {
     if (item->kind == ITEM_CALL && item->result != RESULT_OK) /* whatever was decided rested on what is not there */
@@ -401,6 +407,7 @@ static bool has_more_to_take(WriterItem *item)
 static GPtrArray *group_commit(Group *group)
 {
     Service *service = group->service;
+    writer_step(service);
     g_autoptr(GError) error = NULL;
     group_make_sure(group);
     g_autofree StoreWrite *writes =
@@ -447,6 +454,7 @@ static GPtrArray *group_commit(Group *group)
 
 static void group_take(Group *group, WriterItem *item)
 {
+    writer_step(group->service);
     item->result = RESULT_OK;
     item->touched = NULL;
     item->flow = NULL;
@@ -499,12 +507,27 @@ static void (*own_commit_of(const WriterItem *item))(Service *, WriterItem *)
     return is_decision_write(item) ? decisions_write : NULL;
 }
 
+bool service_writer_moves(Service *service)
+{
+    int64_t n_seen = service->n_writer_steps_seen;
+    service->n_writer_steps_seen = atomic_load(&service->n_writer_steps);
+    return atomic_load(&service->is_writer_waiting) || service->n_writer_steps_seen != n_seen;
+}
+
+static bool writer_wait(Service *service, void **items, size_t *ret_n_items)
+{
+    atomic_store(&service->is_writer_waiting, true);
+    QueueResult result = queue_pop(service->writes, items, WRITE_GROUP_ITEMS, -1, ret_n_items);
+    atomic_store(&service->is_writer_waiting, false);
+    return result == QUEUE_OK;
+}
+
 void writer_main(void *arg)
 {
     Service *service = arg;
     g_autofree void **items = g_new(void *, WRITE_GROUP_ITEMS);
     size_t n_items;
-    while (queue_pop(service->writes, items, WRITE_GROUP_ITEMS, -1, &n_items) == QUEUE_OK) {
+    while (writer_wait(service, items, &n_items)) {
         Group *group = group_new(service);
         group_look_up_flows(group, items, n_items);
         for (size_t i = 0; i < n_items; i++) {

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from harness import BINARY, Client, RealServer, Server, delay, environment, error_of, new_id, step, wait_until
+from manager import Manager
 
 
 @pytest.fixture
@@ -161,6 +162,25 @@ def test_a_store_that_is_killed_under_load_and_back_after_twenty_seconds(make_mo
     assert_nothing_is_lost(load)
     server.stop()
     is_sound(mongo)
+
+
+def test_a_store_that_stands_still_starves_no_watchdog(make_mongo, make_server, tmp_path):
+    """The shortest watchdog that is documented: the writer is looked at every 30 s."""
+    mongo = make_mongo("mongo-java").start()
+    manager = Manager(str(tmp_path / "notify"))
+    server = make_server(mongo.address, **manager.settings(WATCHDOG_USEC=60_000_000)).start()
+    api = Client(server)
+    load = Load(server, api.create_flow([step()]), api.user)
+    wait_until(lambda: len(load.acknowledged) >= 20, 30, "some load")
+    manager.expect("READY=1")
+    mongo.signal(signal.SIGSTOP)
+    for _ in range(2):  # the second may see no step since the first
+        manager.expect("WATCHDOG=1", timeout=32)
+    mongo.signal(signal.SIGCONT)
+    load.end()
+    manager.socket.close()
+    assert_nothing_is_lost(load)
+    server.stop()
 
 
 @pytest.mark.parametrize("name", ["ferretdb", "mongo-java"])

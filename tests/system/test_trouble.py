@@ -14,9 +14,7 @@ import time
 import pytest
 import requests
 
-from harness import (
-    BASE, BINARY, Client, delay, environment, error_of, exchange, in_threads, new_id, read_all, step, wait_until,
-)
+from harness import BASE, BINARY, Client, environment, error_of, exchange, in_threads, step, wait_until
 
 
 def one_line(text):
@@ -463,71 +461,6 @@ def test_clients_that_leave_before_their_answer_harm_nobody(make_server):
     assert api.run([step()])["status"] == "COMPLETED"
     wait_until(lambda: api.get("/runs", params={"status": "PENDING"}).json()["metadata"]["totalCount"] == 0, 20, "no run PENDING")
     server.stop()
-
-
-# ---- ending ----
-
-
-def test_sigterm_ends_streams_and_the_process(make_server):
-    server = make_server().start()
-    api = Client(server)
-    run_id = api.start(api.create_flow([delay(60000)]))
-    streams = [api.stream(run_id) for _ in range(20)]
-    assert {stream.next().event for stream in streams} == {"snapshot"}
-    idle = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-    begin = time.monotonic()
-    server.terminate()
-    for stream in streams:
-        list(stream)
-        stream.close()
-    assert read_all(idle, 10) == b""
-    idle.close()
-    assert server.process.wait(10) == 0
-    assert time.monotonic() - begin < 8
-    server.stop()
-
-
-def test_sigterm_under_load_answers_what_it_took(make_server):
-    server = make_server().start()
-    user = new_id()
-    flow_id = Client(server, user).create_flow([step()])
-    acknowledged, broken = [], []
-
-    def work(_):
-        api = Client(server, user)
-        while True:
-            try:
-                response = api.post(f"/flows/{flow_id}/start", timeout=10)
-            except requests.ConnectionError:
-                return
-            except requests.RequestException as error:
-                broken.append(error)
-                return
-            if response.status_code == 202:
-                acknowledged.append(response.json()["data"])
-            elif response.status_code == 503:
-                return
-            else:
-                broken.append(response.text)
-                return
-
-    killer = threading.Thread(target=lambda: (wait_until(lambda: len(acknowledged) > 100, 20), server.terminate()))
-    killer.start()
-    in_threads(work, range(8), 8)
-    killer.join()
-    assert server.process.wait(15) == 0 and not broken
-    server.start()
-    api = Client(server, user)
-    for run_id in acknowledged:
-        assert api.wait_end(run_id)["status"] == "COMPLETED"
-    server.stop()
-
-
-def test_a_second_sigterm_does_no_harm(make_server):
-    server = make_server().start()
-    for _ in range(3):
-        server.terminate()
-    assert server.process.wait(10) == 0
 
 
 # ---- watching ----

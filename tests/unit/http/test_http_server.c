@@ -405,6 +405,36 @@ static void stop_frees_what_was_never_answered(void **state)
     }
 }
 
+typedef struct {
+    HttpTask task;
+    Bell end;
+} Hang;
+
+static void hang(HttpTask *task)
+{
+    bell_wait(&((Hang *)task)->end, -1);
+}
+
+static void a_loop_that_hangs_takes_no_turn(void **state)
+{
+    (void)state;
+    fixture_start((FixtureOptions){.n_loops = 2});
+    Hang hanging = {.task.run = hang};
+    bell_init(&hanging.end);
+    assert_true(http_server_turns(fixture_server()));
+    while (!http_server_turns(fixture_server())) /* on a loaded machine not at once */
+        fixture_pause();
+    http_loop_post(http_server_loop(fixture_server(), 1), &hanging.task);
+    (void)http_server_turns(fixture_server()); /* asked behind it, or a moment before */
+    (void)http_server_turns(fixture_server());
+    assert_false(http_server_turns(fixture_server()));
+    bell_ring(&hanging.end);
+    while (!http_server_turns(fixture_server()))
+        fixture_pause();
+    fixture_stop();
+    bell_done(&hanging.end);
+}
+
 static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
 {
     (void)state;
@@ -412,12 +442,18 @@ static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
     Client idle = client_open();
     client_send(&idle, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n");
     Reply before = client_read_reply(&idle, false);
+    Client silent = client_open();
     Client waiting = client_open();
     client_send(&waiting, "GET /wait HTTP/1.1\r\nHost: a\r\n\r\n");
     fixture_wait_parked(1);
     http_server_drain(fixture_server());
     http_server_drain(fixture_server());
+    client_send(&idle, "GET /echo HTTP/1.1\r\nHost: a\r\n\r\n");
+    Reply last = client_read_reply(&idle, false);
+    g_autofree char *is_last = reply_header(&last, "Connection");
+    assert_string_equal(is_last, "close");
     client_assert_closed(&idle);
+    client_assert_closed(&silent);
     assert_false(http_server_is_idle(fixture_server()));
     fixture_answer_parked(200, "done");
     Reply reply = client_read_reply(&waiting, false);
@@ -425,8 +461,7 @@ static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
     g_autofree char *connection = reply_header(&reply, "Connection");
     assert_string_equal(connection, "close");
     client_assert_closed(&waiting);
-    wait_for_load(load.n_connections == 0);
-    assert_true(http_server_is_idle(fixture_server()));
+    wait_for_load(load.n_connections == 0 && http_server_is_idle(fixture_server()));
 
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(http_server_port(fixture_server()))};
@@ -434,8 +469,10 @@ static void draining_answers_what_is_under_way_and_takes_no_more(void **state)
     assert_int_not_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     close(fd);
     reply_done(&before);
+    reply_done(&last);
     reply_done(&reply);
     client_close(&idle);
+    client_close(&silent);
     client_close(&waiting);
     fixture_stop();
 }
@@ -704,6 +741,7 @@ int main(void)
         with_server(a_reply_to_nobody_goes_nowhere),
         with_server(a_client_that_leaves_in_the_middle_is_forgotten),
         cmocka_unit_test(stop_frees_what_was_never_answered),
+        cmocka_unit_test(a_loop_that_hangs_takes_no_turn),
         cmocka_unit_test(draining_answers_what_is_under_way_and_takes_no_more),
         with_two_loops(a_taken_port_is_told),
         with_two_loops(a_port_is_free_again_at_once),
