@@ -1,5 +1,4 @@
-/* config.h - the settings of all commands, from the environment. One table gives names, defaults, bounds, help, and which
- * command a setting is for.
+/* config.h - the settings of a command, read and held against each other (their table: setting.h).
  * Thread: main, before anything starts. Owner: the caller (config_done). */
 #ifndef FLOWOPS_APP_CONFIG_H
 #define FLOWOPS_APP_CONFIG_H
@@ -7,13 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "app/setting_values.h"
 #include "base/log.h"
-
-typedef enum {
-    FOR_SERVE = 1 << 0,
-    FOR_ENGINE = 1 << 1,
-    FOR_UPKEEP = 1 << 2, /* fsck, copy */
-} ConfigUse;
 
 /* What is not for the command at hand stays NULL or 0. */
 typedef struct {
@@ -48,12 +42,16 @@ typedef struct {
     LogFormat format;
 } Config;
 
-/* Loads what is for this command, the rest is not looked at. Every fault is a line of its own in ret_faults (a GString that
- * the caller made). */
-MUST_CHECK bool config_load(Config *config, ConfigUse use, GString *ret_faults);
+/* Loads what is for these commands (of ConfigUse), the rest is not looked at. Every fault, also one that setting_values_read()
+ * left there, is a line of its own in faults (of char *); false when there is one. */
+MUST_CHECK bool config_load(Config *config, unsigned uses, const SettingValues *values, GPtrArray *faults);
 void config_done(Config *config);
 
-/* The table as help text. */
-void config_print_help(GString *out);
+/* To stderr. */
+void config_print_faults(const GPtrArray *faults);
+
+/* How somebody on this machine reaches the service: the address alone (borrowed), and "http://127.0.0.1:8080". */
+const char *config_reachable_address(const Config *config);
+char *config_url(const Config *config, unsigned port);
 
 #endif

@@ -22,6 +22,7 @@ int engine_alone(const Config *config, const char *version)
         return EXIT_FAILURE;
     }
     log_event(LOG_INFO, "engine started", "broker", config->kafka_broker, "version", version, NULL);
+    process_warn_of_root();
 
     const char *signal_name = process_wait_for_end();
     log_event(LOG_INFO, "shutting down", "signal", signal_name, NULL);

@@ -3,7 +3,9 @@
 
 #include <malloc.h>
 #include <signal.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/thread.h"
 
 static sigset_t end_signals(void)
@@ -22,6 +24,13 @@ void process_set_up(void)
     signal(SIGPIPE, SIG_IGN);
     sigset_t signals = end_signals();
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
+void process_warn_of_root(void)
+{
+    if (geteuid() == 0)
+        log_event(LOG_WARNING, "running as root, which is not needed and not given up: a user of its own is safer",
+                  NULL);
 }
 
 const char *process_wait_for_end(void)

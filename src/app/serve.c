@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "app/backends.h"
+#include "app/descriptors.h"
 #include "app/process.h"
 #include "app/zone_names.h"
 #include "base/thread.h"
@@ -33,6 +34,7 @@ typedef struct {
     Api *api;
     HttpServer *server;
     char **zone_names;
+    size_t max_connections;
 } App;
 
 static bool start_core(App *app, const Config *config, GError **error)
@@ -93,6 +95,7 @@ static bool start_http(App *app, const Config *config, const char *version, GErr
         .address = config->listen_addr,
         .port = (uint16_t)config->port,
         .n_loops = (size_t)config->http_loops,
+        .max_connections = app->max_connections,
         .handler = api_handle,
         .error_body = api_error_body,
         .arg = app->api,
@@ -163,22 +166,9 @@ static void stop_all(App *app)
     g_strfreev(app->zone_names);
 }
 
-/* How somebody on this machine reaches the server: an address that stands for all of them is no place to go to. */
-static char *base_url(const App *app, const Config *config)
-{
-    const char *address = config->listen_addr;
-    if (strcmp(address, "0.0.0.0") == 0)
-        address = "127.0.0.1";
-    else if (strcmp(address, "::") == 0)
-        address = "::1";
-    bool is_v6 = strchr(address, ':') != NULL;
-    return g_strdup_printf("http://%s%s%s:%u", is_v6 ? "[" : "", address, is_v6 ? "]" : "",
-                           http_server_port(app->server));
-}
-
 static void print_welcome(const App *app, const Config *config)
 {
-    g_autofree char *base = base_url(app, config);
+    g_autofree char *base = config_url(config, http_server_port(app->server));
     g_autofree char *place = config->mongo_uri != NULL ? g_strdup_printf("MongoDB, database %s", config->mongo_db)
                                                        : g_strdup(config->data_dir);
     const char *identity = !config->is_gateway              ? ""
@@ -193,6 +183,7 @@ static void print_welcome(const App *app, const Config *config)
         "then POST .../flows/{id}/start, and watch GET .../stream/{runId}\n",
         base, (int)getpid(), place, base, identity);
     fflush(stdout);
+    process_warn_of_root();
     if (config->is_gateway && config->gateway_secret == NULL)
         log_event(LOG_WARNING, "GATEWAY_SECRET is not set: whoever reaches the port may be any user", NULL);
     if (!config->is_gateway && config->gateway_secret != NULL)
@@ -209,8 +200,8 @@ int serve(const Config *config, const char *version)
     process_set_up();
     App app = {0};
     g_autoptr(GError) error = NULL;
-    if (!start_core(&app, config, &error) || !start_http(&app, config, version, &error) ||
-        !start_engine(&app, config, &error)) {
+    if (!descriptors_reserve(config, &app.max_connections, &error) || !start_core(&app, config, &error) ||
+        !start_http(&app, config, version, &error) || !start_engine(&app, config, &error)) {
         fprintf(stderr, "flowops: %s\n", error->message);
         stop_all(&app);
         return EXIT_FAILURE;

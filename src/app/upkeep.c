@@ -110,17 +110,18 @@ static const char *shown(const char *spec)
     return is_mongo(spec) ? "mongodb" : spec;
 }
 
-/* MONGO_URI with MONGO_DB, else DATA_DIR. False: the settings are faulty, which is said. */
-static bool configured_place(Place *ret_place)
+/* MONGO_URI with MONGO_DB, else DATA_DIR. env_file: as --env-file, or NULL. False: the settings are faulty, which is said. */
+static bool configured_place(const char *env_file, Place *ret_place)
 {
     Config config = {0};
-    g_autoptr(GString) faults = g_string_new(NULL);
-    bool is_loaded = config_load(&config, FOR_UPKEEP, faults);
+    g_autoptr(GPtrArray) faults = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(SettingValues) values = setting_values_read_file(env_file, faults);
+    bool is_loaded = config_load(&config, FOR_UPKEEP, values, faults);
     if (is_loaded) {
         ret_place->spec = g_strdup(config.mongo_uri != NULL ? config.mongo_uri : config.data_dir);
         ret_place->database = g_strdup(config.mongo_uri != NULL ? config.mongo_db : NULL);
     } else {
-        fprintf(stderr, "flowops: %s", faults->str);
+        config_print_faults(faults);
     }
     config_done(&config);
     return is_loaded;
@@ -195,17 +196,19 @@ static int fsck(const Place *place, bool repairs)
 int upkeep_fsck(int argc, char **argv)
 {
     g_auto(Place) place = {0};
+    g_autofree char *env_file = NULL;
     gboolean repairs = FALSE;
     const GOptionEntry entries[] = {
-        {"store", 0, 0, G_OPTION_ARG_STRING, &place.spec,
+        {"store", 0, 0, G_OPTION_ARG_FILENAME, &place.spec,
          "A directory, or mongodb://host/database (the configured store)", "STORE"},
+        {"env-file", 0, 0, G_OPTION_ARG_FILENAME, &env_file, "Without --store: a file with settings", "FILE"},
         {"repair", 0, 0, G_OPTION_ARG_NONE, &repairs, "Make faulty documents anew; nobody else may use the store",
          NULL},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
     };
     if (!parse("flowops fsck", "Folds every journal and compares it with what is shown of it.", entries, argc, argv))
         return EXIT_TROUBLE;
-    if (place.spec == NULL && !configured_place(&place))
+    if (place.spec == NULL && !configured_place(env_file, &place))
         return EXIT_TROUBLE;
     return fsck(&place, repairs);
 }
@@ -414,10 +417,10 @@ int upkeep_copy(int argc, char **argv)
 {
     g_auto(CopyArguments) arguments = {0};
     const GOptionEntry entries[] = {
-        {"from", 0, 0, G_OPTION_ARG_STRING, &arguments.from.spec, "A directory, or mongodb://host/database", "STORE"},
-        {"from-legacy", 0, 0, G_OPTION_ARG_STRING, &arguments.legacy.spec,
+        {"from", 0, 0, G_OPTION_ARG_FILENAME, &arguments.from.spec, "A directory, or mongodb://host/database", "STORE"},
+        {"from-legacy", 0, 0, G_OPTION_ARG_FILENAME, &arguments.legacy.spec,
          "Instead: the database of the service that was here before", "URI"},
-        {"to", 0, 0, G_OPTION_ARG_STRING, &arguments.to.spec, "As --from; empty, or a part of such a copy", "STORE"},
+        {"to", 0, 0, G_OPTION_ARG_FILENAME, &arguments.to.spec, "As --from; empty, or a part of such a copy", "STORE"},
         {"owner", 0, 0, G_OPTION_ARG_STRING, &arguments.owner,
          "Whose the flows of --from-legacy are that name no owner", "UUID"},
         {NULL, 0, 0, G_OPTION_ARG_NONE, NULL, NULL, NULL},
