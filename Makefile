@@ -2,7 +2,7 @@
 BUILD := build
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: flowops run test test-kafka test-mongo check bench clean help
+.PHONY: flowops run test stack test-kafka test-mongo test-stack test-image check bench clean help
 .NOTPARALLEL:
 
 flowops: $(BUILD)/build.ninja
@@ -33,6 +33,21 @@ test-mongo:
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@tools/run-tests $(BUILD) --with mongo-java --with ferretdb $(if $(MONGO_TEST_URI),--with mongod)
 
+stack:
+	@tools/install-packages build kafka mongo
+	@$(MAKE) --no-print-directory flowops
+	@exec tools/stack --binary $(BUILD)/flowops
+
+test-stack:
+	@tools/install-packages build test kafka mongo stack
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD) --only stack
+
+test-image:
+	@tools/install-packages build test kafka mongo image
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD) --only image
+
 check:
 	@tools/check
 
@@ -49,9 +64,11 @@ clean:
 help:
 	@echo 'make          build $(BUILD)/flowops'
 	@echo 'make run      install what is missing, build, serve on http://127.0.0.1:8080 with data in ./data'
+	@echo 'make stack    the environment of compose.yaml as ordinary processes: Kafka, MongoDB'\''s protocol, service, engine; Ctrl-C ends it'
 	@echo 'make test     install what tests need, build, run every test that needs no outside server'
 	@echo 'make test-kafka, make test-mongo   the tests that need a real Kafka, and real servers of the MongoDB protocol;'
 	@echo '              MONGO_TEST_URI=mongodb://... names a mongod that the latter run on, too'
+	@echo 'make test-stack, make test-image   a whole flow through `make stack`, and compose.yaml; the image, built with podman or docker'
 	@echo 'make check    format, layers, banned calls, clang-tidy, cppcheck, both compilers, sanitizers'
 	@echo 'make bench    install what benchmarks need, build, print each figure beside its limit'
 	@echo 'make clean    remove the build directories; ./data stays'
