@@ -39,7 +39,6 @@ typedef struct {
 
 static bool start_core(App *app, const Config *config, GError **error)
 {
-    app->clock = clock_new_system();
     app->store = open_store(config, app->clock, error);
     if (app->store == NULL)
         return false;
@@ -198,7 +197,7 @@ static void print_welcome(const App *app, const Config *config)
 int serve(const Config *config, const char *version)
 {
     process_set_up();
-    App app = {0};
+    App app = {.clock = clock_new_system()};
     g_autoptr(GError) error = NULL;
     if (!descriptors_reserve(config, &app.max_connections, &error) || !start_core(&app, config, &error) ||
         !start_http(&app, config, version, &error) || !start_engine(&app, config, &error)) {
