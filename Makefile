@@ -3,7 +3,7 @@ BUILD := build
 prefix ?= /usr/local
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: flowops run install deb test test-kafka test-mongo test-package check bench clean help
+.PHONY: flowops run install deb stack test test-kafka test-mongo test-stack test-image test-package check bench clean help
 .NOTPARALLEL:
 
 flowops: $(BUILD)/build.ninja
@@ -33,7 +33,7 @@ test-package:
 	@tools/install-packages build package test
 	@tools/build-deb
 	@$(MAKE) --no-print-directory flowops
-	@tools/run-tests $(BUILD) --package
+	@tools/run-tests $(BUILD) --only package
 
 test:
 	@tools/install-packages build test
@@ -49,6 +49,21 @@ test-mongo:
 	@tools/install-packages build test mongo kafka
 	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
 	@tools/run-tests $(BUILD) --with mongo-java --with ferretdb $(if $(MONGO_TEST_URI),--with mongod)
+
+stack:
+	@tools/install-packages build kafka mongo
+	@$(MAKE) --no-print-directory flowops
+	@exec tools/stack --binary $(BUILD)/flowops
+
+test-stack:
+	@tools/install-packages build test kafka mongo stack
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD) --only stack
+
+test-image:
+	@tools/install-packages build test kafka mongo image
+	@$(MAKE) --no-print-directory $(BUILD)/build.ninja
+	@tools/run-tests $(BUILD) --only image
 
 check:
 	@tools/check
@@ -69,9 +84,11 @@ help:
 	@echo 'make install  install it, its units, man pages and completion; DESTDIR=, prefix=/usr/local'
 	@echo 'make deb      install what that needs, build and check the Debian package: build-deb/*.deb'
 	@echo 'make test-package   install, start, upgrade and remove the package in a root of its own (as root)'
+	@echo 'make stack    the environment of compose.yaml as ordinary processes: Kafka, MongoDB'\''s protocol, service, engine; Ctrl-C ends it'
 	@echo 'make test     install what tests need, build, run every test that needs no outside server'
 	@echo 'make test-kafka, make test-mongo   the tests that need a real Kafka, and real servers of the MongoDB protocol;'
 	@echo '              MONGO_TEST_URI=mongodb://... names a mongod that the latter run on, too'
+	@echo 'make test-stack, make test-image   a whole flow through `make stack`, and compose.yaml; the image, built with podman or docker'
 	@echo 'make check    format, layers, banned calls, clang-tidy, cppcheck, both compilers, sanitizers'
 	@echo 'make bench    install what benchmarks need, build, print each figure beside its limit'
 	@echo 'make clean    remove the build directories; ./data stays'
