@@ -4,7 +4,7 @@ _flowops() {
     if [ "$COMP_CWORD" -eq 1 ]; then
         words=$("$program" help 2>/dev/null | sed -nE 's/^(Usage:| {6}) flowops ([a-z]+) .*/\2/p')
     elif [[ $word == -* ]]; then
-        words=$("$program" "${COMP_WORDS[1]}" --help 2>/dev/null | sed -nE 's/^ +(-., )?(--[a-z][a-z-]*=?).*/\2/p')
+        words=$("$program" "${COMP_WORDS[1]}" --help 2>/dev/null | sed -nE 's/^ +(-., |[A-Z_]+, )?(--[a-z][a-z-]*=?).*/\2/p')
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
     [[ ${#COMPREPLY[@]} -ne 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace 2>/dev/null

@@ -52,6 +52,8 @@ static int help(const char *topic)
         return print_help(stdout, EXIT_SUCCESS);
     if (strcmp(topic, "--markdown") == 0)
         return print_table(setting_print_markdown);
+    if (strcmp(topic, "--mdoc") == 0)
+        return print_table(setting_print_mdoc);
     if (strcmp(topic, "--env-example") == 0)
         return print_table(setting_print_env_example);
     return print_help(stderr, 2);
@@ -61,7 +63,10 @@ static int print_command_help(const char *name, ConfigUse use)
 {
     g_autoptr(GString) settings = g_string_new(NULL);
     setting_print_help(use, settings);
-    printf("Usage: flowops %s [--env-file FILE] [--SETTING VALUE ...]\n\nSettings:\n%s", name, settings->str);
+    printf(
+        "Usage: flowops %s [OPTION VALUE ...]\n\n"
+        "  --env-file FILE\n      settings in lines, NAME=value; a flag or a variable of the environment comes before\n%s",
+        name, settings->str);
     return EXIT_SUCCESS;
 }
 

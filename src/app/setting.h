@@ -53,6 +53,7 @@ char *setting_shown(const Setting *setting, const char *text);
 /* The table for a terminal; for all commands with uses 0. */
 void setting_print_help(unsigned uses, GString *out);
 void setting_print_markdown(GString *out);
+void setting_print_mdoc(GString *out); /* items of a list in mdoc(7) */
 void setting_print_env_example(GString *out);
 
 #endif

@@ -1,4 +1,4 @@
-/* setting_print.c - the table of settings as text: for a terminal, as Markdown, and as an env file. */
+/* setting_print.c - the table of settings as text: for a terminal, as Markdown, for a manual, and as an env file. */
 #include <string.h>
 
 #include "app/setting.h"
@@ -70,6 +70,39 @@ void setting_print_markdown(GString *out)
         g_autofree char *text = default_of(setting, "`");
         g_autofree char *meaning = meaning_of(setting);
         g_string_append_printf(out, "| `%s` | %s | %s | %s |\n", setting->name, commands_of(setting), text, meaning);
+    }
+}
+
+/* Without the marks of code; no word of it is a request or an escape. */
+static char *mdoc_of(const char *text)
+{
+    g_auto(GStrv) parts = g_strsplit(text, "`", -1);
+    g_autofree char *plain = g_strjoinv("", parts);
+    GString *out = g_string_new(NULL);
+    for (const char *at = plain; *at != '\0'; at++) {
+        if ((at == plain || at[-1] == ' ') && (*at == '.' || *at == '\''))
+            g_string_append(out, "\\&");
+        if (*at == '\\')
+            g_string_append(out, "\\e");
+        else
+            g_string_append_c(out, *at);
+    }
+    return g_string_free(out, FALSE);
+}
+
+void setting_print_mdoc(GString *out)
+{
+    for (size_t i = 0; i < setting_count(); i++) {
+        const Setting *setting = setting_at(i);
+        if (setting->uses == FOR_STACK)
+            continue;
+        g_autofree char *text = default_of(setting, "");
+        g_autofree char *meaning = meaning_of(setting);
+        g_autofree char *safe_text = mdoc_of(text);
+        g_autofree char *safe_meaning = mdoc_of(meaning);
+        g_string_append_printf(out, ".It Ev %s Pq %s\n", setting->name, commands_of(setting));
+        append_wrapped(out, "", safe_meaning);
+        g_string_append_printf(out, ".br\nDefault: %s\n", safe_text);
     }
 }
 

@@ -27,7 +27,7 @@ def flowops(*arguments):
 
 
 def settings():
-    names = re.findall(r"^\s+([A-Z][A-Z_]+)\s", flowops("help"), re.MULTILINE)
+    names = re.findall(r"^  ([A-Z][A-Z_]+), --", flowops("help"), re.MULTILINE)
     assert len(names) > 15
     return names
 
@@ -95,6 +95,8 @@ def test_completion_offers_every_command(installed):
 
 
 def test_completion_offers_the_options_of_a_command(installed):
+    assert {"--env-file", "--data-dir", "--log-level"} <= set(complete(installed, "serve", "--"))
+    assert complete(installed, "engine", "--data") == []
     assert set(complete(installed, "copy", "--f")) == {"--from=", "--from-legacy="}
     assert {"--store=", "--repair", "--help"} <= set(complete(installed, "fsck", "--"))
     assert complete(installed, "fsck", "x") == []

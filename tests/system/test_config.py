@@ -72,6 +72,7 @@ def test_the_documents_are_the_tables(tmp_path):
     markdown = flowops("help", "--markdown")[1]
     assert markdown.count("\n") == len(OURS) + 2
     assert markdown in (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    assert flowops("help", "--mdoc")[1] in (ROOT / "deploy" / "man" / "flowops.env.5").read_text(encoding="utf-8")
     assert flowops("help", "--env-example")[1] == (ROOT / ".env.example").read_text(encoding="utf-8")
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in OURS if f"`{name}`" not in markdown] == []
