@@ -230,6 +230,7 @@ def end_in_the_middle(server):
     server.settings["ENGINE"] = "on"
     server.start()
     wait_until(lambda: api.status(runs[0])["status"] != "PENDING", 40, "the first run's start")  # a shared store: 10 s are owed to others
+    api.session.close()  # an open connection would be given a moment, and the engine with it
     server.stop()
     server.start()
     for run_id in runs:

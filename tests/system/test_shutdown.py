@@ -21,6 +21,8 @@ def is_gone(server):
         socket.create_connection(("127.0.0.1", server.port), timeout=5).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        pass  # just as the port was closed
     return False
 
 
