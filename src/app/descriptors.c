@@ -11,6 +11,7 @@
 #define FOR_KAFKA 64      /* two clients with sockets and wake-ups for each of a few brokers */
 #define FOR_MONGO 64      /* the pool's sockets and its monitors' */
 #define CONNECTIONS_LEAST 16
+#define CONNECTIONS_MOST 65536  /* each takes memory, too: a limit that is none does not count */
 #define CONNECTIONS_WANTED 1000 /* hundreds of streams, and those who make calls beside them */
 
 static size_t own_descriptors(const Config *config)
@@ -40,7 +41,7 @@ bool descriptors_reserve(const Config *config, size_t *ret_max_connections, GErr
             limit, own + CONNECTIONS_LEAST, own + CONNECTIONS_WANTED, CONNECTIONS_WANTED);
         return false;
     }
-    size_t n = limit - own;
+    size_t n = MIN(limit - own, CONNECTIONS_MOST);
     if (n < CONNECTIONS_WANTED) {
         g_autofree char *limit_text = g_strdup_printf("%zu", limit);
         g_autofree char *needed = g_strdup_printf("%zu", own + CONNECTIONS_WANTED);

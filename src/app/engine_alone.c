@@ -10,6 +10,14 @@
 #include "app/process.h"
 #include "engine/engine.h"
 
+#define TELL_MS 10000
+
+/* What of the log was held back is told though nothing else is logged. */
+static void tell_repeated(void *unused G_GNUC_UNUSED)
+{
+    log_tell_repeated();
+}
+
 int engine_alone(const Config *config, const char *version)
 {
     process_set_up();
@@ -26,8 +34,8 @@ int engine_alone(const Config *config, const char *version)
     process_warn_of_root();
 
     notify_manager("READY=1");
-    const char *signal_name =
-        process_wait_for_end(0, NULL, NULL); /* not watched: it may wait for Kafka at any length */
+    /* Not watched: it may wait for Kafka at any length. */
+    const char *signal_name = process_wait_for_end(TELL_MS, tell_repeated, NULL);
     notify_manager("STOPPING=1");
     log_event(LOG_INFO, "shutting down", "signal", signal_name, NULL);
     engine_stop(engine);

@@ -65,12 +65,14 @@ static void print_usage(void)
     g_autoptr(GString) settings = g_string_new(NULL);
     setting_print_help(FOR_HEALTH, settings);
     printf(
-        "Usage: flowops health [--live] [--time-limit-ms N] [--env-file FILE] [--SETTING VALUE ...]\n"
+        "Usage: flowops health [OPTION ...]\n"
         "\n"
-        "Asks the service on this machine whether it is ready (GET /readyz), or, with --live, whether it answers at all\n"
-        "(GET /healthz). Exit status 0: yes; 1: no, or no answer within the time limit (%d ms): a line says why.\n"
+        "Asks the service on this machine whether it is ready (GET /readyz). Exit status 0: yes; 1: no, or no answer in\n"
+        "time: a line says why.\n"
         "\n"
-        "Settings:\n%s",
+        "  --live\n      ask whether it answers at all (GET /healthz)\n"
+        "  --time-limit-ms N\n      wait so long for the answer [%d]\n"
+        "  --env-file FILE\n      settings in lines, NAME=value; a flag or a variable of the environment comes before\n%s",
         TIME_LIMIT_MS, settings->str);
 }
 

@@ -34,6 +34,12 @@ void process_warn_of_root(void)
                   NULL);
 }
 
+bool process_end_is_asked(void)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
 const char *process_wait_for_end(int64_t tick_ms, void (*tick)(void *arg), void *arg)
 {
     sigset_t signals = end_signals();

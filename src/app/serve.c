@@ -207,20 +207,28 @@ static void feed_watchdog(void *arg)
                   do_loops_turn ? "writer" : "http", NULL);
 }
 
+/* False with the error, or with none when the end was asked for meanwhile. */
+static bool start_all(App *app, const Config *config, const char *version, GError **error)
+{
+    return descriptors_reserve(config, &app->max_connections, error) && start_core(app, config, error) &&
+           !process_end_is_asked() && start_http(app, config, version, error) && start_engine(app, config, error);
+}
+
 int serve(const Config *config, const char *version)
 {
     process_set_up();
     App app = {.clock = clock_new_system()};
     g_autoptr(GError) error = NULL;
-    if (!descriptors_reserve(config, &app.max_connections, &error) || !start_core(&app, config, &error) ||
-        !start_http(&app, config, version, &error) || !start_engine(&app, config, &error)) {
+    bool is_up = start_all(&app, config, version, &error);
+    if (error != NULL) {
         fprintf(stderr, "flowops: %s\n", error->message);
         stop_all(&app);
         return EXIT_FAILURE;
     }
-    print_welcome(&app, config);
-
-    notify_manager("READY=1");
+    if (is_up) {
+        print_welcome(&app, config);
+        notify_manager("READY=1");
+    }
     const char *signal_name = process_wait_for_end(notify_watchdog_interval_ms(), feed_watchdog, &app);
     notify_manager("STOPPING=1");
     log_event(LOG_INFO, "shutting down", "signal", signal_name, NULL);

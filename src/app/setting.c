@@ -23,7 +23,7 @@ static bool is_broker(const char *text)
 {
     const char *colon = strrchr(text, ':');
     guint64 port;
-    if (colon == NULL || colon == text || strpbrk(text, "/ \t") != NULL)
+    if (colon == NULL || colon == text || strpbrk(text, "/@ \t") != NULL)
         return false;
     bool is_v6 = text[0] == '[' && colon[-1] == ']';
     return (is_v6 || memchr(text, ':', (size_t)(colon - text)) == NULL) &&
@@ -37,6 +37,12 @@ static bool is_broker_list(const char *text)
         if (!is_broker(g_strstrip(brokers[i])))
             return false;
     return true;
+}
+
+/* Not an address that was meant for MONGO_URI. */
+static bool is_path(const char *text)
+{
+    return strstr(text, "://") == NULL;
 }
 
 static bool is_mongo_uri(const char *text)
@@ -80,6 +86,8 @@ static const Setting SETTINGS[] = {
      .uses = STORE,
      .default_text = "./data",
      .member = MEMBER(data_dir),
+     .fits = is_path,
+     .expected = "a directory; an address goes to MONGO_URI",
      .meaning =
          "directory of `flowops.db` (flows, runs, journals) and `flowops.lock`, without `MONGO_URI`; made when absent, "
          "for its owner alone"},
@@ -229,9 +237,8 @@ static const Setting SETTINGS[] = {
     {.name = "KAFKA_CLUSTER_ID",
      .uses = FOR_STACK,
      .default_text = "Zmxvd29wcy1zdGFjay0wMQ",
-     .meaning =
-         "for the compose file and `make stack` alone: the id that Kafka's storage is formatted with (a UUID in 22 "
-         "characters of base64)"},
+     .meaning = "for the compose file alone: the id that Kafka's storage is formatted with (a UUID in 22 characters of "
+                "base64)"},
 };
 
 size_t setting_count(void)
@@ -350,9 +357,14 @@ static char *mask_uri(const char *uri)
                            strlen(path) < strlen(after) ? "?***" : "");
 }
 
+bool setting_is_shown(const Setting *setting, const char *text)
+{
+    return setting->secrecy == SHOWN && strchr(text, '@') == NULL;
+}
+
 char *setting_shown(const Setting *setting, const char *text)
 {
     if (setting->secrecy == HIDDEN_LOGIN)
         return mask_uri(text);
-    return g_strdup(setting->secrecy == HIDDEN ? "***" : text);
+    return g_strdup(setting_is_shown(setting, text) ? text : "***");
 }

@@ -48,6 +48,8 @@ char *setting_flag(const Setting *setting);
 /* What the text should be ("a whole number from 0 to 65535"); NULL: it fits. */
 char *setting_fault(const Setting *setting, const char *text);
 /* The text as it may be shown. */
+/* False: it is a secret, or holds an @ and so may be a login that stands in the wrong place. */
+bool setting_is_shown(const Setting *setting, const char *text);
 char *setting_shown(const Setting *setting, const char *text);
 
 /* The table for a terminal; for all commands with uses 0. */

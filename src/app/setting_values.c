@@ -213,7 +213,7 @@ char *setting_values_label(const SettingValues *values, size_t i)
 {
     const Setting *setting = setting_at(i);
     const Value *value = &values->values[i];
-    bool is_shown = setting->secrecy == SHOWN && value->text != NULL;
+    bool is_shown = value->text != NULL && setting_is_shown(setting, value->text);
     const char *equals = is_shown ? "=" : "";
     const char *text = is_shown ? value->text : "";
     g_autofree char *origin = setting_values_origin(values, i);

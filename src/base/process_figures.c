@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <glib.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -45,6 +46,15 @@ static int64_t count_open_fds(void)
     return n - 1; /* the directory's own */
 }
 
+/* Read once: a clock that is set must not look like another start. */
+static int64_t boot_ms(void)
+{
+    static atomic_int_fast64_t first; /* 0: not read */
+    int_fast64_t none = 0;
+    (void)atomic_compare_exchange_strong(&first, &none, clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_BOOTTIME));
+    return atomic_load(&first);
+}
+
 bool process_figures_read(ProcessFigures *ret)
 {
     char text[STAT_SIZE];
@@ -64,7 +74,7 @@ bool process_figures_read(ProcessFigures *ret)
     bool has_limit = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
     *ret = (ProcessFigures){
         .cpu_ms = (int64_t)(user_ticks + system_ticks) * 1000 / ticks,
-        .start_ms = clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_BOOTTIME) + (int64_t)start_ticks * 1000 / ticks,
+        .start_ms = boot_ms() + (int64_t)start_ticks * 1000 / ticks,
         .virtual_bytes = (int64_t)virtual_bytes,
         .resident_bytes = resident_pages * sysconf(_SC_PAGESIZE),
         .n_threads = n_threads,

@@ -403,7 +403,8 @@ static bool has_more_to_take(WriterItem *item)
 }
 
 /* Commits the group and answers its items; those that lost to another writer come back in the result, to be decided
- * again, and so do batches that one group does not hold (an item is freed by its maker right after it was answered, so nothing here looks at it later). */
+ * again, and so do batches that one group does not hold (an item is freed by its maker right after it was answered, so
+ * nothing here looks at it later). */
 static GPtrArray *group_commit(Group *group)
 {
     Service *service = group->service;

@@ -135,7 +135,7 @@ class Container:
         return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
     def remove(self):
-        call(*self.engine.words, "rm", "--force", "--volumes", "--time", "0", self.name)
+        call(*self.engine.words, "rm", "--force", "--volumes", self.name)
 
 
 def is_gone(pid):

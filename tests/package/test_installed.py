@@ -97,6 +97,7 @@ def test_completion_offers_every_command(installed):
 def test_completion_offers_the_options_of_a_command(installed):
     assert {"--env-file", "--data-dir", "--log-level"} <= set(complete(installed, "serve", "--"))
     assert complete(installed, "engine", "--data") == []
+    assert {"--live", "--time-limit-ms", "--env-file", "--listen-addr"} <= set(complete(installed, "health", "--"))
     assert set(complete(installed, "copy", "--f")) == {"--from=", "--from-legacy="}
     assert {"--store=", "--repair", "--help"} <= set(complete(installed, "fsck", "--"))
     assert complete(installed, "fsck", "x") == []

@@ -73,6 +73,8 @@ def test_images_are_pinned_or_built_here(config):
         tag = service["image"].rpartition(":")[2]
         assert re.fullmatch(r"v?\d+\.\d+\.\d+", tag), f"{name}: {service['image']}"
         assert ("build" in service) == (name in ("service", "engine"))
+    names = [service["image"] for service in config["services"].values()]
+    assert len(set(names)) == len(names)  # two builds of one name at once get in each other's way
 
 
 def test_services_have_health_checks_and_start_again(config):
@@ -116,3 +118,6 @@ def test_every_variable_has_a_default_and_stands_in_the_example():
     for name, default in found:
         assert default == ":-", f"{name} has no default"
         assert name in example, f"{name} is not in .env.example"
+    # What a service or an engine could be told and the compose file does not pass on: it fixes these itself.
+    fixed = {"LISTEN_ADDR", "DATA_DIR", "MONGO_URI", "KAFKA_BROKER", "KAFKA_OPTIONS", "ALLOW_UNAUTHENTICATED", "ENGINE"}
+    assert example - {name for name, _ in found} == fixed

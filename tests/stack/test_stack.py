@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 
+import pytest
+
 from harness import Client, delay, flow_status_of, new_id, step, wait_until
 
 from stack_harness import COMMANDS, STATUSES, messages
@@ -82,10 +84,11 @@ def test_ports_that_are_taken_are_all_told(make_stack):
     assert f"EXECUTION_SERVICE_PORT={stack.port}: Address already in use" in stack.log()
 
 
-def test_a_port_that_is_none_is_told(make_stack):
-    stack = make_stack("MONGO_PORT=70000\n")
+@pytest.mark.parametrize("text", ["70000", "0", "abc", "1 2"])
+def test_a_port_that_is_none_is_told(make_stack, text):
+    stack = make_stack(f"MONGO_PORT={text}\n")
     assert stack.spawn().wait() == 1
-    assert 'MONGO_PORT must be a port from 1 to 65535, not "70000"' in stack.log()
+    assert f'MONGO_PORT must be a port from 1 to 65535, not "{text}"' in stack.log()
 
 
 def test_a_service_that_refuses_to_start_ends_the_rest(make_stack):

@@ -133,6 +133,13 @@ def test_what_depends_on_other_settings_is_shown_as_it_is_in_force():
     assert in_force(KAFKA_BROKER="h:1")["ENGINE"][0] == "off"
 
 
+def test_a_login_in_the_wrong_place_is_not_repeated():
+    for name, value in (("KAFKA_BROKER", "user:pass-word@host:9092"), ("DATA_DIR", "mongodb://user:pass-word@host/")):
+        for command in ("serve", "config"):
+            status, out, err = flowops(command, **{name: value})
+            assert status == 1 and name in err and "pass-word" not in out + err
+
+
 def test_secrets_are_masked(env_file):
     file = env_file(f"GATEWAY_SECRET='{SECRET}'", f"KAFKA_OPTIONS=sasl.password={SECRET}")
     status, out, err = flowops("config", "--env-file", file, "--mongo-uri", f"mongodb://me:{SECRET}@h:1/d?a={SECRET}")

@@ -211,3 +211,19 @@ def test_what_no_engine_has_taken_yet_waits_for_the_next_start(make_server):
     for run_id in acknowledged:
         assert api.wait_end(run_id)["status"] == "COMPLETED"
     server.stop()
+
+
+def blocks_sigterm(server):
+    """It has begun: before that, the signal ends it at once."""
+    status = open(f"/proc/{server.process.pid}/status", encoding="ascii").read()
+    blocked = next(line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:"))
+    return int(blocked, 16) >> (signal.SIGTERM - 1) & 1 == 1
+
+
+def test_an_end_while_it_starts_is_no_start(make_server):
+    server = make_server(MONGO_URI="mongodb://127.0.0.1:1").spawn()  # nobody is there: its time-out is waited for
+    wait_until(lambda: blocks_sigterm(server), 10, "the start")
+    server.terminate()
+    assert server.process.wait(LONGEST_S) == 0
+    log = server.log()
+    assert '"stopped"' in log and '"ready"' not in log and "FlowOps Execution Service on" not in log
