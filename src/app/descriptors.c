@@ -52,3 +52,13 @@ bool descriptors_reserve(const Config *config, size_t *ret_max_connections, GErr
     *ret_max_connections = n;
     return true;
 }
+
+bool descriptors_reserve_for_engine(GError **error)
+{
+    size_t limit = raise_limit(), needed = FOR_PROCESS + FOR_KAFKA;
+    if (limit >= needed)
+        return true;
+    g_set_error(error, FLOWOPS_ERROR, FLOWOPS_INVALID,
+                "the limit of open files is %zu: %zu are needed at least (ulimit -n, LimitNOFILE=)", limit, needed);
+    return false;
+}

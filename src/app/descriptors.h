@@ -11,4 +11,7 @@
  * the limit that is needed. */
 MUST_CHECK bool descriptors_reserve(const Config *config, size_t *ret_max_connections, GError **error);
 
+/* An engine on its own needs few, and cannot do without: INVALID says how many. */
+MUST_CHECK bool descriptors_reserve_for_engine(GError **error);
+
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "app/backends.h"
+#include "app/descriptors.h"
 #include "app/notify.h"
 #include "app/process.h"
 #include "engine/engine.h"
@@ -23,7 +24,8 @@ int engine_alone(const Config *config, const char *version)
     process_set_up();
     g_autoptr(GError) error = NULL;
     g_autoptr(Clock) clock = clock_new_system();
-    g_autoptr(Bus) bus = open_bus(config, BUS_FOR_ENGINE, clock, &error);
+    g_autoptr(Bus) bus =
+        descriptors_reserve_for_engine(&error) ? open_bus(config, BUS_FOR_ENGINE, clock, &error) : NULL;
     EngineOptions options = {.max_parallel_steps = (size_t)config->max_parallel_steps};
     Engine *engine = bus != NULL ? engine_start(bus, clock, &options, &error) : NULL;
     if (engine == NULL) {

@@ -459,6 +459,13 @@ def test_too_few_open_files_for_any_are_refused_with_the_number_needed(make_serv
     server.stop()
 
 
+def test_an_engine_with_too_few_open_files_is_refused_with_the_number_needed():
+    done = subprocess.run([BINARY, "engine"], env=environment(KAFKA_BROKER="127.0.0.1:1"), preexec_fn=few(40), capture_output=True,
+                          text=True, timeout=20, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"flowops: the limit of open files is 40: \d+ are needed at least \(.*\)\n", done.stderr)
+
+
 LOCALES = ["tr_TR.UTF-8", "de_DE@euro", "C", "nonsense/../../x", "\xff"]
 
 
