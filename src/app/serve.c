@@ -166,11 +166,8 @@ static void stop_all(App *app)
     g_strfreev(app->zone_names);
 }
 
-static void print_welcome(const App *app, const Config *config)
+static void print_welcome(const Config *config, const char *base, const char *place)
 {
-    g_autofree char *base = config_url(config, http_server_port(app->server));
-    g_autofree char *place = config->mongo_uri != NULL ? g_strdup_printf("MongoDB, database %s", config->mongo_db)
-                                                       : g_strdup(config->data_dir);
     const char *identity = !config->is_gateway              ? ""
                            : config->gateway_secret == NULL ? " -H \"X-User-Id: " LOCAL_USER "\""
                                                             : " -H \"X-User-Id: " LOCAL_USER
@@ -183,6 +180,15 @@ static void print_welcome(const App *app, const Config *config)
         "then POST .../flows/{id}/start, and watch GET .../stream/{runId}\n",
         base, (int)getpid(), place, base, identity);
     fflush(stdout);
+}
+
+static void tell_start(const App *app, const Config *config)
+{
+    g_autofree char *base = config_url(config, http_server_port(app->server));
+    g_autofree char *place = config->mongo_uri != NULL ? g_strdup_printf("MongoDB, database %s", config->mongo_db)
+                                                       : g_strdup(config->data_dir);
+    if (log_is_text())
+        print_welcome(config, base, place);
     process_warn_of_root();
     if (config->is_gateway && config->gateway_secret == NULL)
         log_event(LOG_WARNING, "GATEWAY_SECRET is not set: whoever reaches the port may be any user", NULL);
@@ -226,7 +232,7 @@ int serve(const Config *config, const char *version)
         return EXIT_FAILURE;
     }
     if (is_up) {
-        print_welcome(&app, config);
+        tell_start(&app, config);
         notify_manager("READY=1");
     }
     const char *signal_name = process_wait_for_end(notify_watchdog_interval_ms(), feed_watchdog, &app);

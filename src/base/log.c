@@ -33,6 +33,11 @@ void log_init(LogLevel level, LogFormat format)
     is_text = format == LOG_FORMAT_TEXT || (format == LOG_FORMAT_AUTO && isatty(STDERR_FILENO));
 }
 
+bool log_is_text(void)
+{
+    return is_text;
+}
+
 bool log_is_on(LogLevel level)
 {
     return level >= min_level;

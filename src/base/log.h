@@ -14,6 +14,8 @@ typedef enum { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON } LogFormat;
 /* Call once before threads start. Lines below `level` are dropped. */
 void log_init(LogLevel level, LogFormat format);
 bool log_level_parse(const char *text, LogLevel *ret_level);
+/* Lines are for people, not for programs. */
+bool log_is_text(void);
 /* For what would be costly to put together in vain. */
 bool log_is_on(LogLevel level);
 
