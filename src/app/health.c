@@ -71,8 +71,7 @@ static void print_usage(void)
         "time: a line says why.\n"
         "\n"
         "  --live\n      ask whether it answers at all (GET /healthz)\n"
-        "  --time-limit-ms N\n      wait so long for the answer [%d]\n"
-        "  --env-file FILE\n      settings in lines, NAME=value; a flag or a variable of the environment comes before\n%s",
+        "  --time-limit-ms N\n      wait so long for the answer [%d]\n%s",
         TIME_LIMIT_MS, settings->str);
 }
 

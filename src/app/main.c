@@ -63,10 +63,7 @@ static int print_command_help(const char *name, ConfigUse use)
 {
     g_autoptr(GString) settings = g_string_new(NULL);
     setting_print_help(use, settings);
-    printf(
-        "Usage: flowops %s [OPTION VALUE ...]\n\n"
-        "  --env-file FILE\n      settings in lines, NAME=value; a flag or a variable of the environment comes before\n%s",
-        name, settings->str);
+    printf("Usage: flowops %s [OPTION VALUE ...]\n\n%s", name, settings->str);
     return EXIT_SUCCESS;
 }
 

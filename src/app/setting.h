@@ -52,7 +52,7 @@ char *setting_fault(const Setting *setting, const char *text);
 bool setting_is_shown(const Setting *setting, const char *text);
 char *setting_shown(const Setting *setting, const char *text);
 
-/* The table for a terminal; for all commands with uses 0. */
+/* The table for a terminal, and the option that names a file of them; with uses 0 the table for all commands. */
 void setting_print_help(unsigned uses, GString *out);
 void setting_print_markdown(GString *out);
 void setting_print_mdoc(GString *out); /* items of a list in mdoc(7) */

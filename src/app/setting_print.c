@@ -48,6 +48,10 @@ static char *default_of(const Setting *setting, const char *quote)
 
 void setting_print_help(unsigned uses, GString *out)
 {
+    if (uses != 0)
+        g_string_append(out,
+                        "  --env-file FILE\n"
+                        "      settings in lines, NAME=value; a flag or a variable of the environment comes before\n");
     for (size_t i = 0; i < setting_count(); i++) {
         const Setting *setting = setting_at(i);
         if (uses != 0 && (setting->uses & uses) == 0)

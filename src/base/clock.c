@@ -62,12 +62,17 @@ static struct timespec read_clock(clockid_t id)
     return now;
 }
 
+int64_t clock_read_ms(clockid_t id)
+{
+    struct timespec now = read_clock(id);
+    return (int64_t)now.tv_sec * MS_PER_SECOND + now.tv_nsec / 1000000;
+}
+
 int64_t clock_wall_ms(const Clock *clock)
 {
     if (clock->is_fake)
         return __atomic_load_n(&clock->start_ms, __ATOMIC_SEQ_CST) + fake_advanced_ms(clock);
-    struct timespec now = read_clock(CLOCK_REALTIME);
-    return (int64_t)now.tv_sec * MS_PER_SECOND + now.tv_nsec / 1000000;
+    return clock_read_ms(CLOCK_REALTIME);
 }
 
 int64_t clock_monotonic_us(const Clock *clock)

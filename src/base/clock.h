@@ -7,6 +7,7 @@
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #define INSTANT_NONE INT64_MIN
 #define INSTANT_TEXT_SIZE 32 /* "2026-01-31T09:00:00.123Z" and its NUL fit; years 0000-9999 only */
@@ -23,6 +24,8 @@ void clock_fake_set_wall(Clock *clock,
 int64_t clock_wall_ms(const Clock *clock);
 int64_t clock_monotonic_ms(const Clock *clock);
 int64_t clock_monotonic_us(const Clock *clock);
+/* One of the kernel's clocks, for what has no Clock to ask: the log, the process's own figures. */
+int64_t clock_read_ms(clockid_t id);
 
 /* Writes "YYYY-MM-DDTHH:MM:SS.mmmZ" and returns its length (24). `ms` must lie in years 0000-9999. */
 size_t instant_format(int64_t ms, char ret_text[INSTANT_TEXT_SIZE]);

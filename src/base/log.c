@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -109,20 +108,13 @@ static void append_json_pair(JsonWriter *writer, const char *name, const char *v
     json_put_string(writer, name, safe);
 }
 
-static int64_t read_clock_ms(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static GString *line_as_text(LogLevel level, const char *message, const GError *error, int64_t n_repeated,
                              va_list pairs)
 {
     static const char *const labels[] = {"DEBUG  ", "INFO   ", "WARNING", "ERROR  "};
     GString *line = g_string_sized_new(256);
     char time_text[INSTANT_TEXT_SIZE];
-    instant_format(read_clock_ms(CLOCK_REALTIME), time_text);
+    instant_format(clock_read_ms(CLOCK_REALTIME), time_text);
     g_string_append_printf(line, "%s %s ", time_text, labels[level]);
     g_autofree char *safe_message = value_make_safe(message);
     append_printable(line, safe_message, false);
@@ -142,7 +134,7 @@ static GString *line_as_json(LogLevel level, const char *message, const GError *
     GString *line = g_string_sized_new(256);
     JsonWriter writer = json_writer(line);
     json_begin_object(&writer, NULL);
-    json_put_instant(&writer, "time", read_clock_ms(CLOCK_REALTIME));
+    json_put_instant(&writer, "time", clock_read_ms(CLOCK_REALTIME));
     json_put_string(&writer, "level", level_names[level]);
     append_json_pair(&writer, "message", message);
     if (error != NULL)
@@ -194,7 +186,7 @@ static bool may_write(LogLevel level, const char *message, const GError *error, 
         return true;
     uint64_t hash = hash_line(error, pairs);
     MUTEX_SCOPE(&limit_mu);
-    return log_limit_take(&limit, (int)level, message, hash, read_clock_ms(CLOCK_MONOTONIC), ret_n_repeated);
+    return log_limit_take(&limit, (int)level, message, hash, clock_read_ms(CLOCK_MONOTONIC), ret_n_repeated);
 }
 
 static void write_pairs(LogLevel level, const char *message, const GError *error, int64_t n_repeated, va_list pairs)
@@ -216,7 +208,7 @@ static void write_repeated(LogLevel level, int64_t n_repeated, const char *messa
 static bool take_silent(int *ret_level, const char **ret_message, int64_t *ret_n_repeated)
 {
     MUTEX_SCOPE(&limit_mu);
-    return log_limit_take_silent(&limit, read_clock_ms(CLOCK_MONOTONIC), ret_level, ret_message, ret_n_repeated);
+    return log_limit_take_silent(&limit, clock_read_ms(CLOCK_MONOTONIC), ret_level, ret_message, ret_n_repeated);
 }
 
 void log_tell_repeated(void)

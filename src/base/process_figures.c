@@ -7,17 +7,11 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#define STAT_SIZE 1024 /* some 50 numbers and a name of 15 characters */
+#include "base/clock.h"
 
-static int64_t clock_ms(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
+#define STAT_SIZE 1024 /* some 50 numbers and a name of 15 characters */
 
 static bool read_stat(char text[STAT_SIZE])
 {
@@ -51,7 +45,7 @@ static int64_t boot_ms(void)
 {
     static atomic_int_fast64_t first; /* 0: not read */
     int_fast64_t none = 0;
-    (void)atomic_compare_exchange_strong(&first, &none, clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_BOOTTIME));
+    (void)atomic_compare_exchange_strong(&first, &none, clock_read_ms(CLOCK_REALTIME) - clock_read_ms(CLOCK_BOOTTIME));
     return atomic_load(&first);
 }
 

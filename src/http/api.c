@@ -164,7 +164,6 @@ static void dispatch(ApiRequest *request)
     RouteMatch match =
         routes_match(routes, n_routes, http_request_method(request->http), http_request_path(request->http));
     HttpHeader allow = {"Allow", match.allow};
-    request->route = match.outcome == ROUTE_FOUND ? (size_t)(match.route - routes) : n_routes;
     switch (match.outcome) {
     case ROUTE_NO_PATH:
         api_reply_error(request, 404, NULL, "there is nothing at this path");
@@ -176,6 +175,7 @@ static void dispatch(ApiRequest *request)
         api_reply_empty(request, 204, &allow, 1);
         return;
     case ROUTE_FOUND:
+        request->route = (size_t)(match.route - routes);
         break;
     }
     if (match.route->is_public) {
@@ -197,12 +197,11 @@ void api_handle(HttpRequest *http, void *arg)
     g_assert(index < api->n_loops);
     ApiRequest request = {.api = api, .loop = &api->loops[index], .http = http};
     request.began_us = clock_monotonic_us(api->clock);
-    if (api->auth_mode == AUTH_NONE && !host_is_loopback(http_request_header(http, "Host"))) {
-        api_routes(&request.route);
+    api_routes(&request.route); /* none, until it is found */
+    if (api->auth_mode == AUTH_NONE && !host_is_loopback(http_request_header(http, "Host")))
         api_reply_error(&request, 400, "Host", "without authentication only a loopback name is served");
-    } else {
+    else
         dispatch(&request);
-    }
 }
 
 void api_error_body(int status, const char *message, const char *request_id, GString *out, void *arg)

@@ -156,21 +156,30 @@ static void collect_route(const Api *api, size_t route, RouteCounts *ret)
         request_counts_collect(api->loops[i].counts, route, ret);
 }
 
-/* Routes and statuses that were met; what has no route is "other" in both labels. */
-static void put_requests(GString *out, const Api *api)
+/* What has no route is "other" in both. */
+static char *route_labels(size_t route)
 {
     size_t n_routes;
     const Route *routes = api_routes(&n_routes);
+    bool is_route = route < n_routes;
+    return g_strdup_printf("method=\"%s\",route=\"%s\",", is_route ? http_method_name(routes[route].method) : "other",
+                           is_route ? routes[route].pattern : "other");
+}
+
+/* Routes and statuses that were met. */
+static void put_requests(GString *out, const Api *api)
+{
+    size_t n_routes;
+    api_routes(&n_routes);
     g_autofree RouteCounts *counts = g_new(RouteCounts, n_routes + 1);
     put_help(out, "flowops_http_requests_total", "counter", "Requests answered, by method, route and status.");
     for (size_t r = 0; r <= n_routes; r++) {
+        g_autofree char *labels = route_labels(r);
         collect_route(api, r, &counts[r]);
         for (size_t i = 0; i < REQUEST_STATUSES; i++)
             if (counts[r].n_by_status[i] > 0)
-                g_string_append_printf(
-                    out, "flowops_http_requests_total{method=\"%s\",route=\"%s\",status=\"%d\"} %" PRId64 "\n",
-                    r < n_routes ? http_method_name(routes[r].method) : "other",
-                    r < n_routes ? routes[r].pattern : "other", request_statuses[i], counts[r].n_by_status[i]);
+                g_string_append_printf(out, "flowops_http_requests_total{%sstatus=\"%d\"} %" PRId64 "\n", labels,
+                                       request_statuses[i], counts[r].n_by_status[i]);
     }
     put_help(out, "flowops_http_request_duration_seconds", "histogram",
              "From a request's last byte to its answer; streams: to their opening.");
@@ -180,9 +189,7 @@ static void put_requests(GString *out, const Api *api)
             n += counts[r].duration_us.n[i];
         if (n == 0)
             continue;
-        g_autofree char *labels =
-            g_strdup_printf("method=\"%s\",route=\"%s\",", r < n_routes ? http_method_name(routes[r].method) : "other",
-                            r < n_routes ? routes[r].pattern : "other");
+        g_autofree char *labels = route_labels(r);
         put_histogram(out, "flowops_http_request_duration_seconds", labels, &request_duration_us,
                       &counts[r].duration_us, 1000000);
     }

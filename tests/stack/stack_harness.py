@@ -47,7 +47,7 @@ class Stack:
         text = "".join(f"{name}={port}\n" for name, port in self.ports.items())
         self.env_file.write_text(text + lines, encoding="utf-8")
         # An environment without the machine's own settings: they would win over the file.
-        self.environment = {name: value for name, value in environment().items() if name not in NAMES}
+        self.environment = environment()
         self.process = None
 
     @property
